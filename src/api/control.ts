@@ -1,0 +1,141 @@
+/**
+ * What the control path needs of a vault or of a running sidecar; app.ts gives it.
+ *
+ * Rules of this file: plain data in, plain data out, and no value of a secret ever comes back (security.md M2).
+ * The admin socket (server.ts) and a command line that holds the state lock itself use the same deps and the same table of
+ * operations (rulings.md 19), so that nothing can be done on one way that the other would have refused or recorded.
+ */
+import type { Clock } from '../base/clock.ts'
+import type { AuditFields } from '../model/exchange.ts'
+import type { SecretInfo, SecretRef, SecretState } from '../model/secret.ts'
+import type { TenantId } from '../model/tenant.ts'
+import type { CompiledPolicy } from '../policy/compile.ts'
+
+export type ControlDeps = {
+  readonly secrets: SecretControl
+  readonly policy: PolicyControl
+  /** Undefined when the command line acts itself: there is no sidecar to ask or to halt. */
+  readonly sidecar: SidecarControl | undefined
+  readonly clock: Clock
+  /** Writes an administration event to the audit trail; resolves when it is durable. @throws AUDIT_UNAVAILABLE */
+  note(event: string, fields: AuditFields): Promise<void>
+}
+
+/** A new version of a secret. `value` is taken over: the store zero-fills it when it is sealed, or when it fails. */
+export type NewSecret = {
+  readonly tenant: TenantId
+  readonly name: string
+  readonly value: Buffer
+  /** formatTarget form; undefined keeps those of the version before. */
+  readonly targets?: readonly string[]
+  readonly shape?: string
+  /** Milliseconds since 1970. */
+  readonly expiresAt?: number
+  readonly notBefore?: number
+  /** Allows targets that the version before did not have (rulings.md 30). */
+  readonly widen?: boolean
+  /** Allows values that a head cannot hold, or that are too short to be redacted (rulings.md 26). */
+  readonly force?: boolean
+}
+
+export type PutResult = {
+  readonly ref: SecretRef & { readonly version: number }
+  readonly placeholder: string
+  readonly targets: readonly string[]
+}
+
+/** The store's administration, as far as the operations use it: metadata and placeholders, never values. */
+export interface SecretControl {
+  put(secret: NewSecret): Promise<PutResult>
+  /** Short transactions; `onProgress` after each. Stops at the first that is refused; those before it stay. */
+  import(
+    secrets: readonly NewSecret[],
+    onProgress: (done: number, total: number) => void,
+  ): Promise<readonly PutResult[]>
+  /** Current versions by tenant and name; `after` is the `tenant/name` that the page before ended with. */
+  list(query: {
+    readonly tenant?: TenantId
+    readonly after?: string
+    readonly limit: number
+  }): Promise<readonly SecretInfo[]>
+  /** @throws SECRET_NOT_FOUND */
+  describe(ref: SecretRef): Promise<SecretInfo>
+  versions(ref: SecretRef): Promise<readonly SecretInfo[]>
+  placeholder(ref: SecretRef): Promise<string>
+  /** Of one version when the reference names one, of all otherwise. */
+  setState(ref: SecretRef, state: SecretState): Promise<void>
+  remove(ref: SecretRef): Promise<void>
+  tenants(): Promise<readonly TenantId[]>
+}
+
+export type PolicySummary = {
+  /** `sha256:` and hexadecimal digits. */
+  readonly hash: string
+  readonly rules: number
+  readonly callers: number
+}
+
+export interface PolicyControl {
+  /** Absolute paths, in the order of the configuration. */
+  readonly files: readonly string[]
+  /** The policy in force. @throws POLICY_NOT_LOADED */
+  current(): CompiledPolicy
+  /** Reads the files again and puts them in force, or keeps the last good policy. @throws POLICY_INVALID, POLICY_TESTS_FAILED */
+  reload(): Promise<PolicySummary>
+}
+
+/** What `halt` stops. */
+export type HaltScope =
+  | { readonly kind: 'all' }
+  | { readonly kind: 'tenant'; readonly tenant: string }
+  /** `tenant/name`. */
+  | { readonly kind: 'secret'; readonly secret: string }
+  /** formatTarget form. */
+  | { readonly kind: 'target'; readonly target: string }
+
+export interface SidecarControl {
+  status(): StatusReport
+  /** In force when it returns, also with the store down (rulings.md 20); closes what runs in the scope. */
+  halt(scope: HaltScope): void
+  /** Tells whether such a halt was in force. */
+  lift(scope: HaltScope): boolean
+  halts(): readonly HaltScope[]
+}
+
+export type CheckReport = { readonly ok: boolean; readonly detail?: string }
+
+export type StatusReport = {
+  readonly version: string
+  readonly node: string
+  readonly pid: number
+  readonly instance: string
+  /** Milliseconds since 1970. */
+  readonly startedAt: number
+  readonly addresses: {
+    readonly proxy: string
+    readonly relay?: string
+    readonly ops: string
+    readonly admin: string
+  }
+  readonly policy: (PolicySummary & { readonly loadedAt: number }) | undefined
+  /** The checks behind /readyz, by name. */
+  readonly checks: Readonly<Record<string, CheckReport>>
+  /** Gauges for people: connections, tunnels, inFlight … */
+  readonly counts: Readonly<Record<string, number>>
+  /** Milliseconds since 1970. */
+  readonly caExpiresAt: number
+}
+
+/** Writes a scope as people read it: everything, tenant acme, secret acme/stripe, target https://…. */
+export function formatHalt(scope: HaltScope): string {
+  switch (scope.kind) {
+    case 'all':
+      return 'everything'
+    case 'tenant':
+      return `tenant ${scope.tenant}`
+    case 'secret':
+      return `secret ${scope.secret}`
+    case 'target':
+      return `target ${scope.target}`
+  }
+}
