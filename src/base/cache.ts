@@ -6,6 +6,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { Clock, Milliseconds } from './clock.ts'
+import type { Bytes } from './size.ts'
 
 export type CacheOptions = {
   readonly name: string
@@ -66,5 +67,43 @@ export class Cache<V extends object> {
     const keep = this.#options.failureLifetime ?? 0
     if (keep === 0) this.#entries.delete(key)
     else this.#entries.set(key, { value: entry.value, ends: this.#options.clock.monotonic() + keep })
+  }
+}
+
+/**
+ * A cache bounded by the bytes of what it holds; the least recently used go first.
+ *
+ * For plain rows that are read at once: no lifetime and no loading. The owner clears it when the truth has changed.
+ */
+export class SizedCache<V extends object> {
+  readonly #entries: LRUCache<string, V>
+
+  /** @param maxBytes - the sum of the sizes that `set` is told; an entry larger than that is not kept. */
+  constructor(maxBytes: Bytes) {
+    this.#entries = new LRUCache({ maxSize: maxBytes })
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  get bytes(): Bytes {
+    return this.#entries.calculatedSize
+  }
+
+  get(key: string): V | undefined {
+    return this.#entries.get(key)
+  }
+
+  set(key: string, value: V, size: Bytes): void {
+    this.#entries.set(key, value, { size })
+  }
+
+  delete(key: string): void {
+    this.#entries.delete(key)
+  }
+
+  clear(): void {
+    this.#entries.clear()
   }
 }
