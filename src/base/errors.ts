@@ -447,6 +447,14 @@ export const ERRORS = {
     text: (d: { file: string; what: string }) => `the CA certificate ${d.file} cannot be used: ${d.what}`,
     hint: 'run "cloakroom ca rotate", or restore the file',
   },
+  TLS_HANDSHAKE_FAILED: {
+    status: 0,
+    source: 'caller',
+    retry: false,
+    text: (d: { host: string; result: string }) =>
+      `the caller's TLS handshake as ${d.host} failed: ${d.result}`,
+    hint: 'unknown_ca means that the app does not trust the local CA; "cloakroom env" prints what it needs',
+  },
   TLS_LEAF_REFUSED: {
     status: 429,
     source: 'sidecar',

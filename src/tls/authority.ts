@@ -161,7 +161,8 @@ function faultOf(fields: AuthorityFields, source: AuthoritySource): string | und
   const { certificate } = fields
   const now = source.clock.now()
   if (!certificate.ca) return 'it is not the certificate of a CA (basicConstraints)'
-  if (((fields.keyUsage ?? 0) & KEY_USAGE.certSign) === 0) return 'its key may not sign certificates (keyUsage)'
+  if (((fields.keyUsage ?? 0) & KEY_USAGE.certSign) === 0)
+    return 'its key may not sign certificates (keyUsage)'
   if (fields.subjectKeyIdentifier === undefined) return 'it has no subject key identifier'
   if (now >= certificate.validToDate.getTime()) return 'it has expired'
   if (now < certificate.validFromDate.getTime()) return 'it is not valid yet; is the clock right?'

@@ -101,9 +101,7 @@ export function distinguishedName(commonName: string | undefined): Der {
 }
 
 export function extension(id: string, critical: boolean, value: Der): Der {
-  return critical
-    ? sequence(oid(id), yes(), octets(encode(value)))
-    : sequence(oid(id), octets(encode(value)))
+  return critical ? sequence(oid(id), yes(), octets(encode(value))) : sequence(oid(id), octets(encode(value)))
 }
 
 /** KeyUsage is critical, as RFC 5280 4.2.1.3 asks. */
@@ -119,7 +117,9 @@ export function authorityKeyIdentifier(subjectKeyIdentifier: Buffer): Der {
 
 /** One name for exactly this host: iPAddress for a literal, dNSName for a name. */
 export function subjectAltName(host: string, critical: boolean): Der {
-  const name = isIpHost(host) ? implicit(IP_ADDRESS, addressBytes(host)) : implicit(DNS_NAME, Buffer.from(host))
+  const name = isIpHost(host)
+    ? implicit(IP_ADDRESS, addressBytes(host))
+    : implicit(DNS_NAME, Buffer.from(host))
   return extension(OID.subjectAltName, critical, sequence(name))
 }
 
@@ -138,12 +138,10 @@ export function addressBytes(host: string): Buffer {
 export function nameConstraints(hosts: readonly string[]): Der {
   const names = hosts.filter(host => !isIpHost(host)).map(host => host.replace(/^\*\./, ''))
   const addresses = hosts.filter(isIpHost).map(addressBytes)
-  const exactly = (bytes: Buffer) => implicit(IP_ADDRESS, Buffer.concat([bytes, Buffer.alloc(bytes.length, 0xff)]))
+  const exactly = (bytes: Buffer) =>
+    implicit(IP_ADDRESS, Buffer.concat([bytes, Buffer.alloc(bytes.length, 0xff)]))
   const every = (length: number) => implicit(IP_ADDRESS, Buffer.alloc(2 * length))
-  const permitted = [
-    ...names.map(name => implicit(DNS_NAME, Buffer.from(name))),
-    ...addresses.map(exactly),
-  ]
+  const permitted = [...names.map(name => implicit(DNS_NAME, Buffer.from(name))), ...addresses.map(exactly)]
   const excluded = [
     ...(names.length === 0 ? [implicit(DNS_NAME, Buffer.alloc(0))] : []),
     ...[4, 16].filter(length => !addresses.some(bytes => bytes.length === length)).map(every),
@@ -168,7 +166,8 @@ export function readAuthority(certificatePem: string): AuthorityFields | undefin
   const certificate = parseCertificate(certificatePem)
   const root = certificate === undefined ? undefined : decode(certificate.raw)
   // Go compares issuer and subject byte by byte: a certificate that changes when it is written again cannot be copied from.
-  if (certificate === undefined || root === undefined || !encode(root).equals(certificate.raw)) return undefined
+  if (certificate === undefined || root === undefined || !encode(root).equals(certificate.raw))
+    return undefined
   const fields = items(items(root)[0]).filter(field => !hasTag(field, 0))
   const subject = fields[4]
   if (subject === undefined) return undefined
@@ -198,7 +197,10 @@ export function parseCertificate(source: string | Buffer): X509Certificate | und
 
 /** Writes PEM with lines of 64 characters (RFC 7468 2). */
 export function formatPem(label: string, der: Uint8Array): string {
-  const lines = Buffer.from(der).toString('base64').match(/.{1,64}/g) ?? []
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? []
   return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
 }
 

@@ -40,61 +40,47 @@ const INCOMPLETE = { kind: 'incomplete' } as const
 export function parseClientHello(bytes: Buffer): ParsedClientHello {
   if (bytes.length > 0 && bytes[0] !== HANDSHAKE_RECORD) return { kind: 'not_tls' }
   if (bytes.length > 1 && bytes[1] !== MAJOR_VERSION) return { kind: 'not_tls' }
-  const fragments = handshakeFragments(bytes)
-  if (fragments === undefined) return MALFORMED
-  const message = wholeMessage(fragments)
-  if (message !== undefined) return parseMessage(message) ?? MALFORMED
-  const isFirstTypeWrong = fragments[0]?.[0] !== undefined && fragments[0][0] !== CLIENT_HELLO
-  return isFirstTypeWrong || bytes.length >= MAX_CLIENT_HELLO ? MALFORMED : INCOMPLETE
+  const gathered = gatherMessage(bytes)
+  if (gathered === undefined) return MALFORMED
+  if (gathered.message !== undefined) return parseMessage(gathered.message) ?? MALFORMED
+  return bytes.length >= MAX_CLIENT_HELLO ? MALFORMED : INCOMPLETE
 }
 
-// The contents of the records that have begun to arrive; undefined when one of them cannot be part of a ClientHello.
-function handshakeFragments(bytes: Buffer): readonly Buffer[] | undefined {
+// Walks the records and joins the first handshake message; undefined when one of them cannot be part of a ClientHello.
+// What follows the message is not looked at. One pass: records of one byte each must not cost more than others (G8).
+function gatherMessage(bytes: Buffer): { message: Buffer | undefined } | undefined {
   const fragments: Buffer[] = []
-  let wanted = Number.POSITIVE_INFINITY
-  for (let at = 0; at < bytes.length && wanted > 0; ) {
+  let have = 0
+  let length = 0
+  for (let at = 0; at < bytes.length; ) {
     if (bytes[at] !== HANDSHAKE_RECORD) return undefined
     if (at + 1 < bytes.length && bytes[at + 1] !== MAJOR_VERSION) return undefined
     if (at + RECORD_HEADER > bytes.length) break
-    const length = bytes.readUInt16BE(at + 3)
-    if (length === 0 || length > MAX_RECORD) return undefined
-    const start = at + RECORD_HEADER
-    const fragment = bytes.subarray(start, start + length)
+    const size = bytes.readUInt16BE(at + 3)
+    if (size === 0 || size > MAX_RECORD) return undefined
+    const fragment = bytes.subarray(at + RECORD_HEADER, at + RECORD_HEADER + size)
     fragments.push(fragment)
-    wanted = missing(fragments)
-    at = start + length
+    have += fragment.length
+    at += RECORD_HEADER + size
+    if (length === 0 && have >= HANDSHAKE_HEADER) {
+      const header = Buffer.concat(fragments)
+      if (header[0] !== CLIENT_HELLO) return undefined
+      length = HANDSHAKE_HEADER + header.readUIntBE(1, 3)
+      if (length > MAX_CLIENT_HELLO) return undefined
+    }
+    if (length > 0 && have >= length) return { message: Buffer.concat(fragments).subarray(0, length) }
   }
-  return fragments
-}
-
-// How many bytes of the handshake message have not come yet; what follows the message is not looked at.
-function missing(fragments: readonly Buffer[]): number {
-  const have = fragments.reduce((sum, fragment) => sum + fragment.length, 0)
-  const header = firstBytes(fragments, HANDSHAKE_HEADER)
-  if (header.length < HANDSHAKE_HEADER) return HANDSHAKE_HEADER - have
-  return HANDSHAKE_HEADER + header.readUIntBE(1, 3) - have
-}
-
-function wholeMessage(fragments: readonly Buffer[]): Buffer | undefined {
-  if (missing(fragments) > 0) return undefined
-  const length = HANDSHAKE_HEADER + firstBytes(fragments, HANDSHAKE_HEADER).readUIntBE(1, 3)
-  return length > MAX_CLIENT_HELLO ? Buffer.alloc(0) : firstBytes(fragments, length)
-}
-
-function firstBytes(fragments: readonly Buffer[], count: number): Buffer {
-  const [first] = fragments
-  if (first !== undefined && first.length >= count) return first.subarray(0, count)
-  return Buffer.concat(fragments).subarray(0, count)
+  return { message: undefined }
 }
 
 function parseMessage(message: Buffer): ParsedClientHello | undefined {
-  if (message[0] !== CLIENT_HELLO) return undefined
   const reader = createReader(message.subarray(HANDSHAKE_HEADER))
   reader.take(2 + 32) // legacy_version, random
   reader.vector(1) // legacy_session_id
   reader.vector(2) // cipher_suites
   reader.vector(1) // legacy_compression_methods
-  if (reader.isDone()) return reader.isBroken() ? undefined : { kind: 'hello', serverName: undefined, alpn: [] }
+  if (reader.isDone())
+    return reader.isBroken() ? undefined : { kind: 'hello', serverName: undefined, alpn: [] }
   const extensions = parseExtensions(reader.vector(2))
   if (reader.isBroken() || !reader.isDone() || extensions === undefined) return undefined
   const serverName = parseServerName(extensions.get(EXTENSION_SERVER_NAME))

@@ -7,7 +7,7 @@
 import asn1 from 'node-forge/lib/asn1.js'
 import { formatTime } from '../base/clock.ts'
 
-export type Der = asn1.Asn1
+export type Der = ReturnType<typeof asn1.create>
 
 const UNIVERSAL = 0x00
 const CONTEXT = 0x80
@@ -94,6 +94,7 @@ export function hasTag(node: Der, tag: number): boolean {
 
 /** Reads an OBJECT IDENTIFIER; undefined for anything else. */
 export function readOid(node: Der | undefined): string | undefined {
-  if (node?.tagClass !== UNIVERSAL || node.type !== TAG.oid || typeof node.value !== 'string') return undefined
+  if (node?.tagClass !== UNIVERSAL || node.type !== TAG.oid || typeof node.value !== 'string')
+    return undefined
   return asn1.derToOid(node.value)
 }
