@@ -15,6 +15,7 @@ import {
   headerPlace,
   isBasic,
   neverHoldsCredential,
+  type Parameter,
   parameterName,
   parametersOf,
   pathPlaces,
@@ -77,38 +78,43 @@ function findInBasic(value: string): Occurrence[] {
 // Decoded as leniently as an upstream may: whatever a server could read out of it counts, canonical or not.
 function misplacedBasic(value: string): Occurrence[] {
   const decoded = Buffer.from(basicText(value), 'base64').toString('latin1')
-  return [...misplaced(decoded), ...scanPlaceholders(value).map(misplacedMatch)]
+  return [...misplaced(decoded), ...plain(value)]
 }
 
+// Disguises are looked for in the target as one text: the "&" of "&#120;" must not hide it.
 function findInPath(target: string): Occurrence[] {
   if (!mayHoldPlaceholder(target)) return []
   const { path, query } = cutPath(target)
-  const all = misplaced(path)
-  const places = pathPlaces(path)
-  const inPath: Occurrence[] =
-    places.length === all.length
-      ? places.map(({ placeholder }) => ({ placeholder, location: { in: 'path' } }))
-      : all
-  return query === undefined ? inPath : [...inPath, ...parametersOf(query).flatMap(findInParameter)]
+  const inQuery = query === undefined ? [] : parametersOf(query).flatMap(findInParameter)
+  return [...findInSegments(path), ...inQuery, ...disguised(target)]
 }
 
-function findInParameter({ name, value }: { readonly name: string; readonly value: string }): Occurrence[] {
-  const all = misplaced(value)
-  const place = all.length === 1 ? wholePlace(value) : undefined
+function findInSegments(path: string): Occurrence[] {
+  const all = plain(path)
+  const places = pathPlaces(path)
+  if (places.length !== all.length) return all
+  return places.map(({ placeholder }) => ({ placeholder, location: { in: 'path' } }))
+}
+
+function findInParameter({ name, value }: Parameter): Occurrence[] {
+  const place = wholePlace(value)
   const decoded = place === undefined ? undefined : parameterName(name)
-  if (place === undefined || decoded === undefined) return [...misplaced(name), ...all]
-  const found = { placeholder: place.placeholder, location: { in: 'query', name: decoded } } as const
-  return [...misplaced(name), found]
+  if (place === undefined || decoded === undefined) return [...plain(name), ...plain(value)]
+  return [...plain(name), { placeholder: place.placeholder, location: { in: 'query', name: decoded } }]
 }
 
 /** Everything in `text` that looks like a placeholder, as findings that refuse. */
 function misplaced(text: string): Occurrence[] {
-  if (!mayHoldPlaceholder(text)) return []
-  const found: Occurrence[] = scanPlaceholders(text).map(misplacedMatch)
-  if (holdsDisguise(text)) found.push({ placeholder: '', location: undefined })
-  return found
+  return mayHoldPlaceholder(text) ? [...plain(text), ...disguised(text)] : []
 }
 
-function misplacedMatch(match: { readonly placeholder: string | undefined }): Occurrence {
-  return { placeholder: match.placeholder ?? '', location: undefined }
+function plain(text: string): Occurrence[] {
+  return scanPlaceholders(text).map(({ placeholder }) => ({
+    placeholder: placeholder ?? '',
+    location: undefined,
+  }))
+}
+
+function disguised(text: string): Occurrence[] {
+  return holdsDisguise(text) ? [{ placeholder: '', location: undefined }] : []
 }
