@@ -1,0 +1,156 @@
+/**
+ * The forms in which a credential may come back, as bytes.
+ *
+ * Rule of this file: everything is computed from bytes to bytes, so that no string of a credential is made and all of it can be
+ * overwritten (security.md N6). The list is that of rulings.md 26; docs/threat-model.md names what is not in it: reversed, hashed,
+ * rot13, UTF-16, encodings inside encodings, parts of a value, and values shorter than 8 bytes.
+ */
+import type { Replacement } from '../base/replacer.ts'
+
+/** Shorter values would be found by chance, and what stands around would be damaged (rulings.md 26). */
+export const SHORTEST_REDACTED = 8
+
+type WriteByte = (byte: number) => string
+
+const ALPHANUMERIC = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+const STANDARD = alphabetOf('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')
+const URL_SAFE = alphabetOf('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_')
+const EQUALS = 0x3d
+const SPACE = 0x20
+
+// What encoders keep besides letters and digits: RFC 3986 unreserved; encodeURIComponent; pchar, as we write paths.
+const KEPT = ['-._~', "-._~!*'()", "-._~!$&'()*+,;=:@"].map(keptTable)
+// The form encoders of WHATWG and Java, which write a space as "+".
+const KEPT_IN_FORMS = keptTable('-._*')
+const PLAIN = keptTable('-._')
+const UPPER = '0123456789ABCDEF'
+const LOWER = '0123456789abcdef'
+
+const SHORT_ESCAPES: Readonly<Record<number, string>> = {
+  8: '\\b',
+  9: '\\t',
+  10: '\\n',
+  12: '\\f',
+  13: '\\r',
+  34: '\\"',
+  92: '\\\\',
+}
+
+/** Every form of one value, and what takes its place; none for a value that is too short. */
+export function formsOf(value: Buffer, shown: Buffer): Replacement[] {
+  if (value.length < SHORTEST_REDACTED) return []
+  const raw = { pattern: rewritten(value, byte => String.fromCharCode(byte)), by: shown }
+  return [raw, ...escapedForms(value, shown), ...base64Forms(value, shown), ...hexForms(value, shown)]
+}
+
+// Most keys are letters, digits and - . _ alone: they look the same in a URL and in JSON.
+function escapedForms(value: Buffer, shown: Buffer): Replacement[] {
+  if (value.every(byte => PLAIN[byte] === 1)) return []
+  return [...percentForms(value), ...jsonForms(value)].map(pattern => ({ pattern, by: shown }))
+}
+
+function percentForms(value: Buffer): Buffer[] {
+  return [UPPER, LOWER].flatMap(digits => [
+    ...KEPT.map(kept => rewritten(value, byte => percent(byte, kept, digits))),
+    rewritten(value, byte => (byte === SPACE ? '+' : percent(byte, KEPT_IN_FORMS, digits))),
+  ])
+}
+
+function percent(byte: number, kept: Uint8Array, digits: string): string {
+  return kept[byte] === 1 ? String.fromCharCode(byte) : `%${digits[byte >> 4]}${digits[byte & 15]}`
+}
+
+// As JavaScript, Go (< > & escaped), PHP (/ escaped) and Python (all but ASCII escaped) write a string.
+function jsonForms(value: Buffer): Buffer[] {
+  const minimal: WriteByte = byte =>
+    SHORT_ESCAPES[byte] ?? (byte < 0x20 ? unicode(byte) : String.fromCharCode(byte))
+  const go: WriteByte = byte =>
+    byte === 0x3c || byte === 0x3e || byte === 0x26 ? unicode(byte) : minimal(byte)
+  const php: WriteByte = byte => (byte === 0x2f ? '\\/' : minimal(byte))
+  const forms = [minimal, go, php].map(write => rewritten(value, write))
+  return value.some(byte => byte > 0x7e) ? [...forms, asciiJson(value, minimal)] : forms
+}
+
+// Bytes that are not UTF-8 are read as latin1, which is how most servers read a header.
+function asciiJson(value: Buffer, minimal: WriteByte): Buffer {
+  const decoded = value.toString('utf8')
+  const text = decoded.includes('\ufffd') ? value.toString('latin1') : decoded
+  const units = Array.from({ length: text.length }, (_, i) => text.charCodeAt(i))
+  return ownBytes(units.map(unit => (unit > 0x7e ? unicode(unit) : minimal(unit))).join(''))
+}
+
+function unicode(unit: number): string {
+  return `\\u${unit.toString(16).padStart(4, '0')}`
+}
+
+function hexForms(value: Buffer, shown: Buffer): Replacement[] {
+  return [LOWER, UPPER].map(digits => {
+    const write: WriteByte = byte => `${digits[byte >> 4]}${digits[byte & 15]}`
+    return { pattern: rewritten(value, write), by: rewritten(shown, write) }
+  })
+}
+
+/**
+ * Base64 of the value alone (padded and not), and as part of something longer at each alignment.
+ *
+ * Alone, it becomes the base64 of the placeholder, so that the text still decodes. As a part, the characters that the value
+ * shares with its neighbours stay, and the placeholder stands there as it is: the text would not decode to it anyhow.
+ */
+function base64Forms(value: Buffer, shown: Buffer): Replacement[] {
+  return [STANDARD, URL_SAFE].flatMap(alphabet => [
+    { pattern: padded(base64(value, 0, alphabet)), by: padded(base64(shown, 0, alphabet)) },
+    { pattern: base64(value, 0, alphabet), by: base64(shown, 0, alphabet) },
+    ...[0, 1, 2].map(before => ({ pattern: core(value, before, alphabet), by: shown })),
+  ])
+}
+
+/** The characters of the base64 of `before` unknown bytes and the value that depend on the value alone. */
+function core(value: Buffer, before: number, alphabet: Buffer): Buffer {
+  const text = base64(value, before, alphabet)
+  return text.subarray(Math.ceil((8 * before) / 6), Math.floor((8 * (before + value.length)) / 6))
+}
+
+/** Base64 without padding of `before` zero bytes and the value. */
+function base64(value: Buffer, before: number, alphabet: Buffer): Buffer {
+  const total = before + value.length
+  const out = Buffer.allocUnsafeSlow(Math.ceil((8 * total) / 6))
+  for (let i = 0; i < out.length; i++) {
+    const bit = 6 * i
+    const at = (bit >> 3) - before
+    const pair = ((value[at] ?? 0) << 8) | (value[at + 1] ?? 0)
+    out[i] = alphabet[(pair >> (10 - (bit & 7))) & 63] ?? 0
+  }
+  return out
+}
+
+function padded(text: Buffer): Buffer {
+  const out = Buffer.allocUnsafeSlow(Math.ceil(text.length / 4) * 4).fill(EQUALS)
+  out.set(text)
+  return out
+}
+
+// One byte is written at a time: no string of the whole value is made.
+function rewritten(value: Buffer, write: WriteByte): Buffer {
+  let length = 0
+  for (const byte of value) length += write(byte).length
+  const out = Buffer.allocUnsafeSlow(length)
+  let at = 0
+  for (const byte of value) at += out.write(write(byte), at, 'latin1')
+  return out
+}
+
+function ownBytes(text: string): Buffer {
+  const out = Buffer.allocUnsafeSlow(text.length)
+  out.write(text, 'latin1')
+  return out
+}
+
+function alphabetOf(characters: string): Buffer {
+  return Buffer.from(characters, 'latin1')
+}
+
+function keptTable(besides: string): Uint8Array {
+  const table = new Uint8Array(256)
+  for (const byte of alphabetOf(ALPHANUMERIC + besides)) table[byte] = 1
+  return table
+}
