@@ -160,9 +160,10 @@ function leafExtensions(host: string, issuerKeyIdentifier: Buffer, isNameless: b
 function faultOf(fields: AuthorityFields, source: AuthoritySource): string | undefined {
   const { certificate } = fields
   const now = source.clock.now()
-  if (!certificate.ca) return 'it is not the certificate of a CA (basicConstraints)'
+  if (!fields.isCa) return 'it is not the certificate of a CA (basicConstraints)'
   if (((fields.keyUsage ?? 0) & KEY_USAGE.certSign) === 0)
     return 'its key may not sign certificates (keyUsage)'
+  if (!certificate.ca) return 'OpenSSL does not take it for a CA'
   if (fields.subjectKeyIdentifier === undefined) return 'it has no subject key identifier'
   if (now >= certificate.validToDate.getTime()) return 'it has expired'
   if (now < certificate.validFromDate.getTime()) return 'it is not valid yet; is the clock right?'

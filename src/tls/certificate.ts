@@ -157,6 +157,8 @@ export type AuthorityFields = {
   /** As it stands in the certificate: the issuer of every leaf is these very bytes. */
   readonly subject: Der
   readonly subjectKeyIdentifier: Buffer | undefined
+  /** basicConstraints says CA:TRUE. */
+  readonly isCa: boolean
   /** First byte of KeyUsage; undefined when the extension is absent. */
   readonly keyUsage: number | undefined
 }
@@ -181,6 +183,7 @@ export function readAuthority(certificatePem: string): AuthorityFields | undefin
   return {
     certificate,
     subject,
+    isCa: content(items(find(OID.basicConstraints))[0])[0] === 0xff,
     subjectKeyIdentifier: identifier === undefined ? undefined : content(identifier),
     keyUsage: usage === undefined ? undefined : (content(usage)[1] ?? 0),
   }

@@ -45,9 +45,8 @@ export const integer = (bytes: Uint8Array): Der => primitive(TAG.integer, latin1
 export const bits = (bytes: Uint8Array, unused = 0): Der =>
   primitive(TAG.bits, String.fromCharCode(unused) + latin1(bytes))
 
-/** A BMPString (UTF-16, big-endian), as PKCS#12 wants friendly names. */
-export const bmp = (text: string): Der =>
-  primitive(TAG.bmp, Buffer.from(text, 'utf16le').swap16().toString('latin1'))
+/** A BMPString, as PKCS#12 wants friendly names; node-forge itself makes two bytes of each code unit. */
+export const bmp = (text: string): Der => primitive(TAG.bmp, text)
 
 /** A context-specific tag around other values. */
 export const tagged = (tag: number, ...items: Der[]): Der => asn1.create(CONTEXT, tag, true, items)

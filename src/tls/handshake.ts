@@ -20,37 +20,37 @@ export const HANDSHAKE_RESULTS = [
 ] as const
 export type HandshakeResult = (typeof HANDSHAKE_RESULTS)[number]
 
-// Codes that Node makes of OpenSSL's reasons. Alerts of the client first, then what our own side found.
-const RESULTS: Readonly<Record<string, HandshakeResult>> = {
-  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: 'unknown_ca',
-  ERR_SSL_SSL_TLS_ALERT_UNKNOWN_CA: 'unknown_ca',
-  ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE: 'bad_certificate',
-  ERR_SSL_SSL_TLS_ALERT_BAD_CERTIFICATE: 'bad_certificate',
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN: 'bad_certificate',
-  ERR_SSL_SSL_TLS_ALERT_CERTIFICATE_UNKNOWN: 'bad_certificate',
-  ERR_SSL_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE: 'bad_certificate',
-  ERR_SSL_SSL_TLS_ALERT_UNSUPPORTED_CERTIFICATE: 'bad_certificate',
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: 'expired',
-  ERR_SSL_SSL_TLS_ALERT_CERTIFICATE_EXPIRED: 'expired',
-  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: 'protocol_version',
-  ERR_SSL_UNSUPPORTED_PROTOCOL: 'protocol_version',
-  ERR_SSL_UNKNOWN_PROTOCOL: 'protocol_version',
-  ERR_SSL_VERSION_TOO_LOW: 'protocol_version',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'protocol_version',
-  ERR_SSL_NO_SHARED_CIPHER: 'no_cipher',
-  ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM: 'no_cipher',
-  ERR_SSL_NO_SHARED_SIGNATURE_ALGORITHMS: 'no_cipher',
-  ERR_SSL_NO_SUITABLE_KEY_SHARE: 'no_cipher',
-  ERR_SSL_NO_SUITABLE_GROUPS: 'no_cipher',
-  ERR_SSL_NO_APPLICATION_PROTOCOL: 'no_protocol',
-  ECONNRESET: 'reset',
-  EPIPE: 'reset',
-}
+// Codes that Node makes of OpenSSL's reasons; those with a slash since OpenSSL 3.2. Alerts of the client first, then what
+// our own side found. A Map, because codes are looked up that we did not choose.
+const RESULTS: ReadonlyMap<string, HandshakeResult> = new Map([
+  ['ERR_SSL_TLSV1_ALERT_UNKNOWN_CA', 'unknown_ca'],
+  ['ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE', 'bad_certificate'],
+  ['ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE', 'bad_certificate'],
+  ['ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_UNKNOWN', 'bad_certificate'],
+  ['ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN', 'bad_certificate'],
+  ['ERR_SSL_SSL/TLS_ALERT_UNSUPPORTED_CERTIFICATE', 'bad_certificate'],
+  ['ERR_SSL_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE', 'bad_certificate'],
+  ['ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_EXPIRED', 'expired'],
+  ['ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED', 'expired'],
+  ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', 'protocol_version'],
+  ['ERR_SSL_UNSUPPORTED_PROTOCOL', 'protocol_version'],
+  ['ERR_SSL_UNKNOWN_PROTOCOL', 'protocol_version'],
+  ['ERR_SSL_VERSION_TOO_LOW', 'protocol_version'],
+  ['ERR_SSL_WRONG_VERSION_NUMBER', 'protocol_version'],
+  ['ERR_SSL_NO_SHARED_CIPHER', 'no_cipher'],
+  ['ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM', 'no_cipher'],
+  ['ERR_SSL_NO_SHARED_SIGNATURE_ALGORITHMS', 'no_cipher'],
+  ['ERR_SSL_NO_SUITABLE_KEY_SHARE', 'no_cipher'],
+  ['ERR_SSL_NO_SUITABLE_GROUPS', 'no_cipher'],
+  ['ERR_SSL_NO_APPLICATION_PROTOCOL', 'no_protocol'],
+  ['ECONNRESET', 'reset'],
+  ['EPIPE', 'reset'],
+])
 
 /** Names the result of a handshake that ended with an error of Node. */
 export function classifyHandshakeError(cause: unknown): HandshakeResult {
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
-  return (typeof code === 'string' ? RESULTS[code] : undefined) ?? 'other'
+  return (typeof code === 'string' ? RESULTS.get(code) : undefined) ?? 'other'
 }
 
 export type EndedConnection = {
