@@ -1,0 +1,113 @@
+/**
+ * CONNECT: who asks, for which target, and what to do with the tunnel.
+ *
+ * Rules of this file: the request-target of CONNECT is the tunnel's one canonical authority (security.md A1); a refused CONNECT
+ * closes the connection and whatever was sent after it is discarded unread (A13). An intercepted tunnel is answered 200 before
+ * the upstream is dialled, so that errors are told inside TLS; a blind one only after.
+ */
+import type { Socket } from 'node:net'
+import { unreachable } from '../base/assert.ts'
+import { CloakroomError } from '../base/errors.ts'
+import type { Caller, Presented } from '../model/caller.ts'
+import type { ConnectionDecision } from '../model/decision.ts'
+import { formatTarget, parseAuthority, type Target, targetOf } from '../model/target.ts'
+import type { ExchangeDeps } from './exchange.ts'
+import type { Http1Connection } from './http1.ts'
+import type { Inbound } from './inbound.ts'
+import { type InterceptDeps, intercept } from './intercept.ts'
+import { OpenExchange } from './open-exchange.ts'
+import { runTunnel, type TunnelDeps } from './tunnel.ts'
+
+export type ConnectDeps = InterceptDeps &
+  TunnelDeps & {
+    readonly exchange: ExchangeDeps
+    /** Tells metrics how a CONNECT ended up. */
+    readonly onTunnel: (mode: 'intercept' | 'passthrough', result: 'opened' | 'refused' | 'failed') => void
+  }
+
+/** A tunnel before its first byte says which protocol it carries. */
+export type PlannedTunnel = {
+  readonly presented: Presented
+  readonly caller: Caller
+  readonly https: Target
+  readonly http: Target
+}
+
+type Plan = { readonly tunnel: PlannedTunnel; readonly decision: ConnectionDecision }
+
+/** Carries one CONNECT request; never throws. */
+export async function handleConnect(
+  deps: ConnectDeps,
+  inbound: Inbound,
+  connection: Http1Connection,
+): Promise<void> {
+  const exchange = new OpenExchange(deps.exchange, inbound)
+  exchange.record.entrance = 'tunnel'
+  exchange.mustClose = true
+  let isIntercepted = false
+  try {
+    const { tunnel, decision } = plan(deps, inbound, exchange)
+    switch (decision.kind) {
+      case 'deny':
+        exchange.denied({ ...decision, as: 'denied', tenant: undefined })
+        throw new CloakroomError('POLICY_DENIED', { rule: decision.rule, reason: decision.reason })
+      case 'tunnel':
+        exchange.record.rule = decision.rule
+        await runTunnel(deps, { exchange, connection, target: tunnel.https })
+        break
+      case 'intercept':
+        isIntercepted = true
+        exchange.abandon() // the requests inside have records of their own
+        deps.onTunnel('intercept', 'opened')
+        await intercept(deps, tunnel, accept(connection))
+        break
+      default:
+        unreachable(decision)
+    }
+  } catch (cause) {
+    if (isIntercepted) return connection.reset()
+    deps.onTunnel('passthrough', exchange.record.sent ? 'failed' : 'refused')
+    await exchange.failed(cause)
+  } finally {
+    if (!isIntercepted) await exchange.close()
+  }
+}
+
+function plan(deps: ConnectDeps, inbound: Inbound, exchange: OpenExchange): Plan {
+  if (inbound.refused !== undefined) throw inbound.refused
+  exchange.sawReceived(inbound.head)
+  const authority = parseAuthority(inbound.head.rawTarget)
+  if (authority === undefined) throw new CloakroomError('REQUEST_TARGET', { what: 'CONNECT wants host:port' })
+  // grpc-go leaves the port out; 443 is what it means (data-path.md 1.1).
+  const port = authority.port ?? 443
+  const https = targetOf('https', { host: authority.host, port })
+  const http = targetOf('http', { host: authority.host, port })
+  exchange.record.target = formatTarget(https)
+  exchange.open.target = exchange.record.target
+  const policy = deps.exchange.policy()
+  exchange.record.policy = policy.hash
+  const presented = deps.exchange.presented(inbound)
+  const identified = policy.identify(presented)
+  if (identified.kind !== 'caller')
+    throw new CloakroomError(identified.kind === 'none' ? 'IDENTITY_REQUIRED' : 'IDENTITY_REJECTED', {})
+  const { caller } = identified
+  exchange.sawCaller(caller.id)
+  deps.exchange.halt.check(exchange.open)
+  const decision = either(policy.connection(caller, https), policy.connection(caller, http))
+  return { tunnel: { presented, caller, https, http }, decision }
+}
+
+// CONNECT does not say whether TLS or plain HTTP will follow; what fits neither is denied with the reason for TLS.
+function either(https: ConnectionDecision, http: ConnectionDecision): ConnectionDecision {
+  return https.kind === 'deny' && http.kind !== 'deny' ? http : https
+}
+
+const ESTABLISHED = Buffer.from('HTTP/1.1 200 Connection Established\r\n\r\n', 'latin1')
+
+/** Answers 200 and takes the socket; bytes that came with CONNECT are put back, so that none is lost (peers.md 7). */
+export function accept(connection: Http1Connection): Socket {
+  const { socket, rest } = connection.detach()
+  socket.write(ESTABLISHED)
+  if (rest.length > 0) socket.unshift(rest)
+  return socket as Socket // the front listener makes connections of real sockets only; TLS inside TLS is refused by method
+}

@@ -1,0 +1,197 @@
+/**
+ * One request on a caller's HTTP/1.1 connection, and its answer.
+ *
+ * Rule of this file: the framing of an answer is decided here, from the method, the status and what the source knows (RFC 9112 6),
+ * and never copied; a source that fails after the head is out ends in a reset.
+ */
+import { CloakroomError } from '../base/errors.ts'
+import { type Framing, framingHeaders } from '../http1/framing.ts'
+import type { ReceivedRequestHead } from '../http1/head.ts'
+import { type Refusal, refusalError } from '../http1/refusal.ts'
+import { isForbiddenTrailer } from '../http1/trailers.ts'
+import { CHUNK_END, writeChunkPrefix, writeLastChunk, writeResponseHead } from '../http1/write.ts'
+import {
+  type BodySource,
+  EMPTY_BODY,
+  type HeaderList,
+  headerValues,
+  type ResponseHead,
+} from '../model/message.ts'
+import { asksToClose, type Http1Connection } from './http1.ts'
+import type { ConnectionFacts, Inbound, RespondOptions } from './inbound.ts'
+
+type FoundBody =
+  | { readonly kind: 'body'; readonly source: BodySource }
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
+  | { readonly kind: 'timeout' }
+
+const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n', 'latin1')
+
+export class Http1Request implements Inbound {
+  readonly facts: ConnectionFacts
+  readonly head: ReceivedRequestHead
+  readonly body: BodySource
+  readonly startedAt: number
+  readonly refused: CloakroomError | undefined
+  readonly #connection: Http1Connection
+  #gone: ((cause: unknown) => void) | undefined
+  #goneCause: unknown
+  #answer: BodySource | undefined
+  #abandon: ((cause: unknown) => void) | undefined
+  #expectsContinue: boolean
+  #bytesSent = 0
+  #state: 'open' | 'responding' | 'done' | 'reset' = 'open'
+
+  constructor(connection: Http1Connection, head: ReceivedRequestHead, found: FoundBody) {
+    this.#connection = connection
+    this.facts = connection.options.facts
+    this.head = head
+    this.startedAt = connection.options.clock.monotonic()
+    this.body = found.kind === 'body' ? found.source : EMPTY_BODY
+    this.refused = refusalOf(found)
+    this.#expectsContinue =
+      head.minor === 1 &&
+      headerValues(head.headers, 'expect').some(value => value.toLowerCase() === '100-continue')
+  }
+
+  get bytesSent(): number {
+    return this.#bytesSent
+  }
+
+  get hasResponded(): boolean {
+    return this.#state !== 'open'
+  }
+
+  onGone(run: (cause: unknown) => void): void {
+    this.#gone = run
+    if (this.#goneCause !== undefined) run(this.#goneCause)
+  }
+
+  /** Called by the connection when the caller is gone. */
+  gone(cause: unknown): void {
+    this.#goneCause = cause
+    this.#gone?.(cause)
+    this.#abandon?.(cause)
+  }
+
+  /** Called by the connection when its socket takes bytes again. */
+  drained(): void {
+    this.#answer?.resume()
+  }
+
+  /** Called by the connection when the body is wanted and nothing of it has come. */
+  continueIfExpected(): void {
+    if (!this.#expectsContinue || this.#state !== 'open') return
+    this.#expectsContinue = false
+    this.#connection.socket.write(CONTINUE)
+  }
+
+  inform(head: ResponseHead): void {
+    if (this.head.minor === 0 || this.#state !== 'open') return
+    this.#connection.socket.write(writeResponseHead(1, head.status, head.reason, head.headers))
+  }
+
+  respond(head: ResponseHead, body: BodySource, options: RespondOptions = {}): Promise<void> {
+    this.#state = 'responding'
+    const framing = this.#framingOf(head, body)
+    const close =
+      options.close === true ||
+      asksToClose(this.head) ||
+      this.#connection.isDraining ||
+      framing.kind === 'until-close'
+    // RFC 9110 9.3.2: HEAD tells the length that GET would have; 304 likewise. Every other length is ours to say.
+    const keepsLength = this.head.method === 'HEAD' || head.status === 304
+    const headers: HeaderList = [
+      ...(keepsLength
+        ? head.headers
+        : head.headers.filter(([name]) => name.toLowerCase() !== 'content-length')),
+      ...framingHeaders(framing),
+      ...(close ? [['Connection', 'close'] as const] : []),
+    ]
+    const socket = this.#connection.socket
+    socket.cork()
+    process.nextTick(() => socket.uncork())
+    socket.write(writeResponseHead(1, head.status, head.reason, headers))
+    if (framing.kind === 'none') {
+      body.cancel(undefined)
+      this.#done(!close)
+      return Promise.resolve()
+    }
+    return this.#sendBody(body, framing, close)
+  }
+
+  reset(): void {
+    this.#state = 'reset'
+    this.#connection.reset()
+  }
+
+  #framingOf(head: ResponseHead, body: BodySource): Framing {
+    const isBodiless =
+      this.head.method === 'HEAD' || head.status === 204 || head.status === 304 || head.status < 200
+    if (isBodiless) return { kind: 'none' }
+    if (body.length !== undefined) return { kind: 'length', length: body.length }
+    return this.head.minor === 1 ? { kind: 'chunked' } : { kind: 'until-close' }
+  }
+
+  #sendBody(body: BodySource, framing: Framing, close: boolean): Promise<void> {
+    this.#answer = body
+    const socket = this.#connection.socket
+    const isChunked = framing.kind === 'chunked'
+    return new Promise((resolve, reject) => {
+      const fail = (cause: unknown) => {
+        if (this.#state !== 'responding') return
+        body.cancel(cause)
+        this.reset()
+        reject(cause)
+      }
+      this.#abandon = fail
+      body.start({
+        write: chunk => {
+          if (this.#state !== 'responding') return false
+          this.#bytesSent += chunk.length
+          if (!isChunked) return socket.write(chunk)
+          socket.write(writeChunkPrefix(chunk.length))
+          socket.write(chunk)
+          return socket.write(CHUNK_END)
+        },
+        end: trailers => {
+          if (this.#state !== 'responding') return
+          const isShort = framing.kind === 'length' && this.#bytesSent !== framing.length
+          if (isShort)
+            return fail(new CloakroomError('INTERNAL_BROKEN_INVARIANT', { what: 'length of an answer' }))
+          if (isChunked) socket.write(writeLastChunk(this.#carried(trailers)))
+          this.#done(!close)
+          resolve()
+        },
+        fail,
+      })
+    })
+  }
+
+  // RFC 9110 6.5.1: trailers only to who said that it takes them, and never the names that frame, route or authenticate.
+  #carried(trailers: HeaderList): HeaderList {
+    if (trailers.length === 0) return trailers
+    const takes = headerValues(this.head.headers, 'te').some(value =>
+      /(?:^|,)\s*trailers\s*(?:$|[,;])/i.test(value),
+    )
+    return takes ? trailers.filter(([name]) => !isForbiddenTrailer(name)) : []
+  }
+
+  #done(mayContinue: boolean): void {
+    this.#state = 'done'
+    this.#answer = undefined
+    this.#abandon = undefined
+    this.#connection.responseDone(mayContinue)
+  }
+}
+
+function refusalOf(found: FoundBody): CloakroomError | undefined {
+  switch (found.kind) {
+    case 'body':
+      return undefined
+    case 'refused':
+      return refusalError(found.refusal, '')
+    case 'timeout':
+      return new CloakroomError('REQUEST_TIMEOUT', { phase: 'head' })
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * The proxy's front door: TCP for callers, and a private unix socket for our own relay.
+ *
+ * Rules of this file: connections are bounded and closed at once above the bound, never queued (security.md G4); a stop lets running
+ * exchanges finish until the deadline and then ends everything.
+ */
+import { createServer, type Server, type Socket } from 'node:net'
+import type { Clock, Milliseconds } from '../base/clock.ts'
+import { CloakroomError } from '../base/errors.ts'
+import type { Part } from '../base/lifecycle.ts'
+import type { Presented } from '../model/caller.ts'
+import type { Entrance } from '../model/exchange.ts'
+import { type ConnectDeps, handleConnect } from './connect.ts'
+import { type ExchangeDeps, handleExchange } from './exchange.ts'
+import { Http1Connection, type Http1Limits } from './http1.ts'
+import type { Inbound } from './inbound.ts'
+import type { Live } from './live.ts'
+
+export type ListenAt =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly path: string }
+
+export type ListenerDeps = {
+  readonly name: string
+  readonly listen: ListenAt
+  readonly clock: Clock
+  readonly http1: Http1Limits
+  readonly maxConnections: number
+  /** All connections of callers, inner ones included; shared by the listeners. */
+  readonly connections: Connections
+  readonly exchange: ExchangeDeps
+  /** Undefined on the relay's private listener, which serves no CONNECT. */
+  readonly connect: ConnectDeps | undefined
+}
+
+/** Every caller's connection that is open, inner ones of tunnels included. */
+export class Connections {
+  readonly #open = new Set<Http1Connection>()
+  #isDraining = false
+
+  get size(): number {
+    return this.#open.size
+  }
+
+  add(connection: Http1Connection): void {
+    this.#open.add(connection)
+    connection.onClosed(() => this.#open.delete(connection))
+    if (this.#isDraining) connection.drain()
+  }
+
+  drain(): void {
+    this.#isDraining = true
+    for (const connection of [...this.#open]) connection.drain()
+  }
+
+  reset(): void {
+    for (const connection of [...this.#open]) connection.reset()
+  }
+}
+
+export type Listener = Part & {
+  /** Where it listens, once started. */
+  address(): { readonly host: string; readonly port: number } | undefined
+}
+
+export function createListener(deps: ListenerDeps): Listener {
+  const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, socket =>
+    onConnection(deps, socket),
+  )
+  server.maxConnections = deps.maxConnections
+  return {
+    name: deps.name,
+    start: () => listen(server, deps.listen),
+    stop: () => closeServer(server),
+    address() {
+      const address = server.address()
+      return address === null || typeof address === 'string'
+        ? undefined
+        : { host: address.address, port: address.port }
+    },
+  }
+}
+
+/** Lets running exchanges finish, ends what is left at the deadline. The listeners must have stopped accepting. */
+export async function drain(
+  parts: { live: Live; connections: Connections; clock: Clock },
+  deadline: Milliseconds,
+): Promise<void> {
+  parts.connections.drain()
+  const timer = new AbortController()
+  await Promise.race([
+    parts.live.whenIdle(),
+    parts.clock.sleep(deadline, timer.signal).catch(() => undefined),
+  ])
+  timer.abort()
+  parts.live.cancel(() => true, new CloakroomError('SIDECAR_DRAINING', {}))
+  await parts.live.whenIdle()
+  parts.connections.reset()
+}
+
+function onConnection(deps: ListenerDeps, socket: Socket): void {
+  const isLoopback = deps.listen.kind === 'unix' || isLoopbackAddress(socket.remoteAddress)
+  const presented: Presented = { isLoopback }
+  const entrance: Entrance = deps.listen.kind === 'unix' ? 'relay' : 'absolute'
+  const connection = new Http1Connection(socket, {
+    clock: deps.clock,
+    limits: deps.http1,
+    facts: { entrance, presented },
+    serve: (inbound, own) => serveFront(deps, inbound, own),
+  })
+  deps.connections.add(connection)
+}
+
+function serveFront(deps: ListenerDeps, inbound: Inbound, connection: Http1Connection): Promise<void> {
+  const isConnect = inbound.head.method === 'CONNECT' && deps.connect !== undefined
+  return isConnect ? handleConnect(deps.connect, inbound, connection) : handleExchange(deps.exchange, inbound)
+}
+
+function isLoopbackAddress(address: string | undefined): boolean {
+  if (address === undefined) return false // the peer was gone before we looked
+  return address === '::1' || /^(?:::ffff:)?127\./.test(address)
+}
+
+function listen(server: Server, at: ListenAt): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.once('listening', () => {
+      server.off('error', reject)
+      server.on('error', () => undefined) // EMFILE while accepting: the connection is lost, the listener is not
+      resolve()
+    })
+    if (at.kind === 'tcp') server.listen({ host: at.host, port: at.port })
+    else server.listen({ path: at.path })
+  })
+}
+
+function closeServer(server: Server): Promise<void> {
+  return new Promise(resolve => {
+    server.close(() => resolve())
+    resolve() // open connections are ended by drain, not waited for here
+  })
+}

@@ -1,0 +1,58 @@
+/**
+ * What is open at this moment: exchanges and tunnels, so that a revocation, a halt or a drain can end them.
+ *
+ * Rule of this file: whatever holds a credential, or lets bytes pass, is in here from before its first byte to its last
+ * (rulings.md 20).
+ */
+import { formatSecretRef, type SecretRef } from '../model/secret.ts'
+
+/** One thing that is open. `cancel` ends it at once; it may be called more than once. */
+export type Open = {
+  kind: 'exchange' | 'tunnel'
+  caller?: string
+  tenant?: string
+  /** formatTarget form. */
+  target?: string
+  /** `tenant/name` of each secret whose credential it uses. */
+  secrets: readonly string[]
+  cancel(cause: unknown): void
+}
+
+export class Live {
+  readonly #open = new Set<Open>()
+  readonly #idle: (() => void)[] = []
+
+  add(open: Open): void {
+    this.#open.add(open)
+  }
+
+  remove(open: Open): void {
+    this.#open.delete(open)
+    if (this.count('exchange') > 0) return
+    for (const run of this.#idle.splice(0)) run()
+  }
+
+  count(kind: Open['kind']): number {
+    let count = 0
+    for (const open of this.#open) if (open.kind === kind) count++
+    return count
+  }
+
+  /** Ends everything that `matches`; returns how many there were. */
+  cancel(matches: (open: Open) => boolean, cause: unknown): number {
+    const chosen = [...this.#open].filter(matches)
+    for (const open of chosen) open.cancel(cause)
+    return chosen.length
+  }
+
+  /** Resolves when no exchange is under way; tunnels do not count. */
+  whenIdle(): Promise<void> {
+    if (this.count('exchange') === 0) return Promise.resolve()
+    return new Promise(resolve => this.#idle.push(resolve))
+  }
+}
+
+/** Tells whether something open uses a secret. */
+export function uses(open: Open, secret: SecretRef): boolean {
+  return open.secrets.includes(formatSecretRef(secret))
+}
