@@ -11,6 +11,7 @@ import type { Caller } from '../model/caller.ts'
 import type { Scheme } from '../model/target.ts'
 import { parseTenantId, type TenantId } from '../model/tenant.ts'
 import { type Complain, compileRule } from './compile-rule.ts'
+import { compileTest } from './compile-test.ts'
 import {
   type CompiledCaller,
   type CompiledPolicy,
@@ -45,11 +46,18 @@ export function compilePolicy(texts: readonly PolicyText[], options: CompileOpti
     if (valid.kind === 'faults') faults.push(...valid.faults)
     else files.push({ parsed, source: valid.value })
   }
+  // A file that cannot be read as a policy would make its callers unknown to the others: more noise than help.
+  if (faults.length > 0) return { kind: 'faults', faults: faults.sort(byPosition) }
   const drafts = compileCallers(files, faults)
   const rules = compileRules(files, drafts, faults)
+  const tests = compileTests(
+    files,
+    { callers: [...drafts.keys()], rules: files.flatMap(namesOfRules) },
+    faults,
+  )
   const unmatched = unmatchedOf(files, faults)
   if (faults.length > 0) return { kind: 'faults', faults: faults.sort(byPosition) }
-  return { kind: 'compiled', policy: assemble({ texts, files, drafts, rules, unmatched }, options) }
+  return { kind: 'compiled', policy: assemble({ texts, drafts, rules, tests, unmatched }, options) }
 }
 
 /** SHA-256 over all texts, each with its length in front, so that moving text between files changes it. */
@@ -162,9 +170,9 @@ function unmatchedOf(files: readonly PolicyFile[], faults: Fault[]): 'deny' | 'o
 
 type Parts = {
   readonly texts: readonly PolicyText[]
-  readonly files: readonly PolicyFile[]
   readonly drafts: ReadonlyMap<string, CallerDraft>
   readonly rules: readonly CompiledRule[]
+  readonly tests: readonly CompiledTest[]
   readonly unmatched: 'deny' | 'observe'
 }
 
@@ -179,7 +187,7 @@ function assemble(parts: Parts, options: CompileOptions): CompiledPolicy {
     loopback: [...callers.values()].find(({ caller }) => caller.via === 'loopback'),
     rules: Object.freeze(parts.rules),
     hosts: new Set(parts.rules.map(rule => hostKey(rule.target.host))),
-    tests: Object.freeze(parts.files.flatMap(testsOf)),
+    tests: Object.freeze(parts.tests),
     mayHoldCredentials: options.mayHoldCredentials ?? (() => false),
   })
 }
@@ -204,9 +212,20 @@ function indexRules(
   return { targets, hosts }
 }
 
-function testsOf({ parsed, source }: PolicyFile): readonly CompiledTest[] {
-  return (source.tests ?? []).map((test, i) => ({
-    source: test,
-    written: { file: parsed.file, ...parsed.position(['tests', i]) },
-  }))
+function namesOfRules({ source }: PolicyFile): readonly string[] {
+  return (source.rules ?? []).map(rule => rule.id)
+}
+
+function compileTests(
+  files: readonly PolicyFile[],
+  known: { readonly callers: readonly string[]; readonly rules: readonly string[] },
+  faults: Fault[],
+): readonly CompiledTest[] {
+  return files.flatMap(({ parsed, source }) =>
+    (source.tests ?? []).flatMap((test, i) => {
+      const written = { file: parsed.file, ...parsed.position(['tests', i]) }
+      const complain = complainAt(parsed, ['tests', i], faults)
+      return compileTest(test, { ...known, written, complain }) ?? []
+    }),
+  )
 }

@@ -10,6 +10,7 @@ import type { Caller } from '../model/caller.ts'
 import type { RuleTerms } from '../model/decision.ts'
 import type { Scheme, Target } from '../model/target.ts'
 import type { TenantId } from '../model/tenant.ts'
+import type { WrittenRequest, WrittenSwap } from './request.ts'
 import type { TestSource } from './schema.ts'
 
 export const RULE_MODES = ['intercept', 'tunnel', 'observe'] as const
@@ -56,7 +57,16 @@ export type CompiledCaller = {
   readonly hosts: ReadonlyMap<string, ReadonlySet<Scheme>>
 }
 
-export type CompiledTest = { readonly source: TestSource; readonly written: Written }
+export type CompiledTest = {
+  readonly caller: string
+  readonly request: WrittenRequest
+  readonly tenant: TenantId | undefined
+  readonly swaps: readonly WrittenSwap[]
+  /** Targets sealed with those secrets; undefined: the request's own. */
+  readonly targets: readonly string[] | undefined
+  readonly expect: TestSource['expect']
+  readonly written: Written
+}
 
 export type CompiledPolicy = {
   /** `sha256:` and 64 hexadecimal digits, over all files in their order. */

@@ -45,8 +45,10 @@ const Identify = v.pipe(
     proxyAuthorization: v.optional(
       v.strictObject({
         sha256: v.pipe(
-          v.union([sha256, v.pipe(v.array(sha256), v.minLength(1), v.maxLength(8))]),
-          v.description("SHA-256 of the caller's password, or several while a password is being replaced"),
+          v.union([sha256, v.pipe(v.array(sha256), v.maxLength(8))]),
+          v.description(
+            "SHA-256 of the caller's password, several while a password is being replaced, or [] for none (revoked)",
+          ),
         ),
       }),
     ),
