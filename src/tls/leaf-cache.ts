@@ -47,6 +47,7 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
   const { clock } = options
   const tickets = createTickets(clock)
   const takeMint = createBudget(options)
+  const retired = new WeakSet<Leaf>()
   let { authority } = options
   const cache = new Cache<Leaf>({
     name: 'leaf_cert',
@@ -63,15 +64,20 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
     options.onMint?.()
     const context = createContext(leaf)
     tickets.apply(context)
-    return { context, renewAt: leaf.notBefore + (leaf.notAfter - leaf.notBefore) / 2 }
+    const now = clock.now()
+    return { context, renewAt: now + (leaf.notAfter - now) / 2 }
   }
 
   return {
     async contextFor(host) {
       const leaf = await cache.get(host, () => load(host))
       if (clock.now() < leaf.renewAt) return leaf.context
-      // By the wall clock, as certificates are: a machine that slept has a monotonic clock that did not move.
-      cache.delete(host)
+      // By the wall clock, as certificates are: a machine that slept has a monotonic clock that did not move. Of all who
+      // waited for the old leaf one may delete it: the others would delete its successor.
+      if (!retired.has(leaf)) {
+        retired.add(leaf)
+        cache.delete(host)
+      }
       return (await cache.get(host, () => load(host))).context
     },
     replaceAuthority(next) {
