@@ -5,6 +5,7 @@
  * overwritten (security.md N6). The list is that of rulings.md 26; docs/threat-model.md names what is not in it: reversed, hashed,
  * rot13, UTF-16, encodings inside encodings, parts of a value, and values shorter than 8 bytes.
  */
+import { ownCopy } from '../base/bytes.ts'
 import type { Replacement } from '../base/replacer.ts'
 
 /** Shorter values would be found by chance, and what stands around would be damaged (rulings.md 26). */
@@ -13,10 +14,13 @@ export const SHORTEST_REDACTED = 8
 type WriteByte = (byte: number) => string
 
 const ALPHANUMERIC = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
-const STANDARD = alphabetOf('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')
-const URL_SAFE = alphabetOf('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_')
+const BASE64 = alphabetOf('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')
 const EQUALS = 0x3d
 const SPACE = 0x20
+const PLUS = 0x2b
+const MINUS = 0x2d
+const SLASH = 0x2f
+const UNDERLINE = 0x5f
 
 // What encoders keep besides letters and digits: RFC 3986 unreserved; encodeURIComponent; pchar, as we write paths.
 const KEPT = ['-._~', "-._~!*'()", "-._~!$&'()*+,;=:@"].map(keptTable)
@@ -25,6 +29,8 @@ const KEPT_IN_FORMS = keptTable('-._*')
 const PLAIN = keptTable('-._')
 const UPPER = '0123456789ABCDEF'
 const LOWER = '0123456789abcdef'
+const UPPER_DIGITS = alphabetOf(UPPER)
+const LOWER_DIGITS = alphabetOf(LOWER)
 
 const SHORT_ESCAPES: Readonly<Record<number, string>> = {
   8: '\\b',
@@ -39,7 +45,7 @@ const SHORT_ESCAPES: Readonly<Record<number, string>> = {
 /** Every form of one value, and what takes its place; none for a value that is too short. */
 export function formsOf(value: Buffer, shown: Buffer): Replacement[] {
   if (value.length < SHORTEST_REDACTED) return []
-  const raw = { pattern: rewritten(value, byte => String.fromCharCode(byte)), by: shown }
+  const raw = { pattern: ownCopy(value), by: shown }
   return [raw, ...escapedForms(value, shown), ...base64Forms(value, shown), ...hexForms(value, shown)]
 }
 
@@ -84,10 +90,17 @@ function unicode(unit: number): string {
 }
 
 function hexForms(value: Buffer, shown: Buffer): Replacement[] {
-  return [LOWER, UPPER].map(digits => {
-    const write: WriteByte = byte => `${digits[byte >> 4]}${digits[byte & 15]}`
-    return { pattern: rewritten(value, write), by: rewritten(shown, write) }
-  })
+  return [LOWER_DIGITS, UPPER_DIGITS].map(digits => ({ pattern: hex(value, digits), by: hex(shown, digits) }))
+}
+
+function hex(value: Buffer, digits: Buffer): Buffer {
+  const out = Buffer.allocUnsafeSlow(2 * value.length)
+  let at = 0
+  for (const byte of value) {
+    out[at++] = digits[byte >> 4] ?? 0
+    out[at++] = digits[byte & 15] ?? 0
+  }
+  return out
 }
 
 /**
@@ -97,30 +110,57 @@ function hexForms(value: Buffer, shown: Buffer): Replacement[] {
  * shares with its neighbours stay, and the placeholder stands there as it is: the text would not decode to it anyhow.
  */
 function base64Forms(value: Buffer, shown: Buffer): Replacement[] {
-  return [STANDARD, URL_SAFE].flatMap(alphabet => [
-    { pattern: padded(base64(value, 0, alphabet)), by: padded(base64(shown, 0, alphabet)) },
-    { pattern: base64(value, 0, alphabet), by: base64(shown, 0, alphabet) },
-    ...[0, 1, 2].map(before => ({ pattern: core(value, before, alphabet), by: shown })),
-  ])
+  const alone = base64(value, 0)
+  const shownAlone = base64(shown, 0)
+  const forms = [
+    { pattern: alone, by: shownAlone },
+    { pattern: core(value, 1), by: shown },
+    { pattern: core(value, 2), by: shown },
+  ]
+  if (value.length % 3 > 0) {
+    forms.push({ pattern: padded(alone), by: padded(shownAlone) }, { pattern: core(value, 0), by: shown })
+  }
+  return forms.flatMap(form => (hasUrlSpelling(form.pattern) ? [form, urlSpelling(form)] : [form]))
+}
+
+function hasUrlSpelling(text: Buffer): boolean {
+  return text.includes(PLUS) || text.includes(SLASH)
+}
+
+function urlSpelling({ pattern, by }: Replacement): Replacement {
+  return { pattern: urlSafe(pattern), by: urlSafe(by) }
+}
+
+function urlSafe(text: Buffer): Buffer {
+  const out = ownCopy(text)
+  for (const [at, byte] of text.entries()) {
+    if (byte === PLUS) out[at] = MINUS
+    else if (byte === SLASH) out[at] = UNDERLINE
+  }
+  return out
 }
 
 /** The characters of the base64 of `before` unknown bytes and the value that depend on the value alone. */
-function core(value: Buffer, before: number, alphabet: Buffer): Buffer {
-  const text = base64(value, before, alphabet)
+function core(value: Buffer, before: number): Buffer {
+  const text = base64(value, before)
   return text.subarray(Math.ceil((8 * before) / 6), Math.floor((8 * (before + value.length)) / 6))
 }
 
 /** Base64 without padding of `before` zero bytes and the value. */
-function base64(value: Buffer, before: number, alphabet: Buffer): Buffer {
-  const total = before + value.length
-  const out = Buffer.allocUnsafeSlow(Math.ceil((8 * total) / 6))
+function base64(value: Buffer, before: number): Buffer {
+  const out = Buffer.allocUnsafeSlow(Math.ceil((8 * (before + value.length)) / 6))
   for (let i = 0; i < out.length; i++) {
     const bit = 6 * i
     const at = (bit >> 3) - before
-    const pair = ((value[at] ?? 0) << 8) | (value[at + 1] ?? 0)
-    out[i] = alphabet[(pair >> (10 - (bit & 7))) & 63] ?? 0
+    const pair = (byteAt(value, at) << 8) | byteAt(value, at + 1)
+    out[i] = BASE64[(pair >> (10 - (bit & 7))) & 63] ?? 0
   }
   return out
+}
+
+// Reading an array outside its bounds is what makes such a loop slow.
+function byteAt(value: Buffer, at: number): number {
+  return at >= 0 && at < value.length ? (value[at] as number) : 0
 }
 
 function padded(text: Buffer): Buffer {

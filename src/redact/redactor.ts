@@ -73,14 +73,19 @@ function replacementsFor({ value, placeholder, shape }: SentSecret): Replacement
   return value.use(bytes => formsOf(bytes, shown))
 }
 
-// Most keys are plain letters and digits, and most of their forms the same text: fewer patterns, and a cheaper search.
+// Many forms of a value may be the same text: fewer patterns, and a cheaper search.
 function distinct(replacements: readonly Replacement[]): Replacement[] {
   const kept: Replacement[] = []
   for (const replacement of replacements) {
-    if (kept.some(({ pattern }) => pattern.equals(replacement.pattern))) replacement.pattern.fill(0)
+    if (kept.some(({ pattern }) => sameBytes(pattern, replacement.pattern))) replacement.pattern.fill(0)
     else kept.push(replacement)
   }
   return kept
+}
+
+// The length first: a call of equals costs fifty times as much.
+function sameBytes(a: Buffer, b: Buffer): boolean {
+  return a.length === b.length && a.equals(b)
 }
 
 // One search over all of them first: almost no head holds a credential. A find may be one across two values, so each is then

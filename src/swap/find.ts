@@ -6,7 +6,7 @@
  * SECURITY I1). Matching is case-sensitive; a head without a placeholder costs well under a microsecond.
  */
 import type { Location } from '../model/decision.ts'
-import type { RequestHead } from '../model/message.ts'
+import { type HeaderList, headerValues, type RequestHead } from '../model/message.ts'
 import { holdsDisguise, mayHoldPlaceholder } from './disguise.ts'
 import { scanPlaceholders } from './placeholder.ts'
 import {
@@ -20,7 +20,6 @@ import {
   parametersOf,
   pathPlaces,
   readBasic,
-  repeatedNames,
   wholePlace,
 } from './places.ts'
 
@@ -34,40 +33,38 @@ const NONE: readonly Occurrence[] = []
 
 /** Finds the placeholders of method, host, path, query and headers, in this order; a placeholder may come more than once. */
 export function findInHead(head: RequestHead): readonly Occurrence[] {
-  if (!mayHold(head)) return NONE
-  const repeated = repeatedNames(head.headers)
-  return [
-    ...misplaced(head.method),
-    ...misplaced(head.target.host),
-    ...findInPath(head.path),
-    ...head.headers.flatMap(([name, value]) => [...misplaced(name), ...findInHeader(name, value, repeated)]),
-  ]
-}
-
-// The common case: no placeholder at all. Loops and one regular expression, no closures, nothing allocated.
-function mayHold(head: RequestHead): boolean {
-  if (mayHoldPlaceholder(head.path) || mayHoldPlaceholder(head.method)) return true
-  if (mayHoldPlaceholder(head.target.host)) return true
+  let found = NONE
+  if (mayHoldPlaceholder(head.method)) found = [...found, ...misplaced(head.method)]
+  if (mayHoldPlaceholder(head.target.host)) found = [...found, ...misplaced(head.target.host)]
+  if (mayHoldPlaceholder(head.path)) found = [...found, ...findInPath(head.path)]
   for (const [name, value] of head.headers) {
-    if (mayHoldPlaceholder(value) || isBasic(name, value)) return true
-    if (name.length > 5 && mayHoldPlaceholder(name)) return true
+    if (mayHoldPlaceholder(name)) found = [...found, ...misplaced(name)]
+    if (mayHoldPlaceholder(value) || isBasic(name, value)) {
+      found = [...found, ...findInHeader(name, value, head.headers)]
+    }
   }
-  return false
+  return found
 }
 
-function findInHeader(name: string, value: string, repeated: ReadonlySet<string>): Occurrence[] {
+function findInHeader(name: string, value: string, headers: HeaderList): Occurrence[] {
   const lower = name.toLowerCase()
-  if (isBasic(name, value)) return repeated.has(lower) ? misplacedBasic(value) : findInBasic(value)
+  if (isBasic(name, value)) return findInBasic(value, headers)
   const all = misplaced(value)
   const place = all.length === 1 ? headerPlace(value) : undefined
-  if (place === undefined || repeated.has(lower) || neverHoldsCredential(lower)) return all
+  if (place === undefined || neverHoldsCredential(lower) || isRepeated(lower, headers)) return all
   return [{ placeholder: place.placeholder, location: { in: 'header', name: lower } }]
 }
 
-function findInBasic(value: string): Occurrence[] {
+// The upstream may read the other one, or both as one list (C10).
+function isRepeated(lower: string, headers: HeaderList): boolean {
+  return headerValues(headers, lower).length > 1
+}
+
+function findInBasic(value: string, headers: HeaderList): Occurrence[] {
   const all = misplacedBasic(value)
+  if (all.length === 0) return all
   const pair = readBasic(value)
-  if (all.length === 0 || pair === undefined) return all
+  if (pair === undefined || isRepeated('authorization', headers)) return all
   const found = (['user', 'password'] as const).flatMap((part): Occurrence[] => {
     const place = wholePlace(pair[part])
     return place === undefined ? [] : [{ placeholder: place.placeholder, location: { in: 'basic', part } }]
@@ -83,7 +80,6 @@ function misplacedBasic(value: string): Occurrence[] {
 
 // Disguises are looked for in the target as one text: the "&" of "&#120;" must not hide it.
 function findInPath(target: string): Occurrence[] {
-  if (!mayHoldPlaceholder(target)) return []
   const { path, query } = cutPath(target)
   const inQuery = query === undefined ? [] : parametersOf(query).flatMap(findInParameter)
   return [...findInSegments(path), ...inQuery, ...disguised(target)]
@@ -105,7 +101,7 @@ function findInParameter({ name, value }: Parameter): Occurrence[] {
 
 /** Everything in `text` that looks like a placeholder, as findings that refuse. */
 function misplaced(text: string): Occurrence[] {
-  return mayHoldPlaceholder(text) ? [...plain(text), ...disguised(text)] : []
+  return [...plain(text), ...disguised(text)]
 }
 
 function plain(text: string): Occurrence[] {

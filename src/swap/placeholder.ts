@@ -97,7 +97,7 @@ export function isBase64url(code: number): boolean {
 
 // CRC-32 as zlib computes it, big-endian in base 62, zero-padded: 62^6 > 2^32, so six digits hold every checksum.
 function withChecksum(checked: string): string {
-  let rest = crc32(Buffer.from(checked, 'latin1'))
+  let rest = crc32(checked)
   let digits = ''
   while (digits.length < CHECKSUM_LENGTH) {
     digits = DIGITS[rest % 62] + digits

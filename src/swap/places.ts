@@ -5,7 +5,6 @@
  * in front of it) must be the whole value; only in the path may other text stand around it (security.md C1).
  */
 import { decodeCanonicalBase64 } from '../base/bytes.ts'
-import type { HeaderList } from '../model/message.ts'
 import { scanPlaceholders } from './placeholder.ts'
 
 /** `from` is where the shape starts, `start` where the placeholder does, `end` where both end (exclusive). */
@@ -115,16 +114,4 @@ export function pathPlaces(path: string): Place[] {
   return scanPlaceholders(path).flatMap(({ start, end, placeholder }) =>
     placeholder === undefined ? [] : [{ from: start, start, end, placeholder }],
   )
-}
-
-/** Names, in lower case, of the headers that stand more than once. */
-export function repeatedNames(headers: HeaderList): ReadonlySet<string> {
-  const seen = new Set<string>()
-  const repeated = new Set<string>()
-  for (const [name] of headers) {
-    const lower = name.toLowerCase()
-    if (seen.has(lower)) repeated.add(lower)
-    seen.add(lower)
-  }
-  return repeated
 }
