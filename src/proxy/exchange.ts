@@ -110,6 +110,7 @@ function identify(
   exchange.record.policy = policy.hash
   const identified = policy.identify(deps.presented(exchange.inbound))
   if (identified.kind !== 'caller') {
+    if (exchange.inbound.facts.entrance === 'relay') throw new CloakroomError('IDENTITY_UNKNOWN_TO_RELAY', {})
     const wasIdentified = exchange.inbound.facts.tunnel !== undefined
     exchange.mustClose = true
     if (wasIdentified) throw new CloakroomError('IDENTITY_REVOKED', {}) // rulings.md 12

@@ -1,0 +1,237 @@
+/**
+ * The relay: `/https/HOST/PATH` for apps that can change a base URL but not the proxy; the same exchange (rulings.md 28).
+ *
+ * Each request goes through `http-proxy` (its maintained successor stands under the name) as an absolute-form request to a private
+ * unix socket of our own front door, with a ticket that carries what the caller presented. Rules of this file: raw headers are
+ * checked before that library merges them; no web page may use the relay; nothing but our own ticket opens the private door.
+ * The relay carries no request trailers and no interim answers.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createProxyServer, type ProxyServer } from 'http-proxy'
+import { equalBytes } from '../base/bytes.ts'
+import type { Clock } from '../base/clock.ts'
+import { CloakroomError } from '../base/errors.ts'
+import type { Part } from '../base/lifecycle.ts'
+import { randomBytes } from '../base/random.ts'
+import { requestFraming } from '../http1/framing.ts'
+import type { ReceivedRequestHead } from '../http1/head.ts'
+import { refusalError } from '../http1/refusal.ts'
+import { parseProxyAuthorization } from '../identity/proxy-authorization.ts'
+import type { Presented } from '../model/caller.ts'
+import {
+  type BodySource,
+  EMPTY_BODY,
+  type HeaderList,
+  headerValues,
+  type ResponseHead,
+} from '../model/message.ts'
+import { parseAuthority } from '../model/target.ts'
+import { type ExchangeDeps, handleExchange } from './exchange.ts'
+import type { Inbound } from './inbound.ts'
+import type { RelayTickets } from './presented.ts'
+
+export type RelayOptions = {
+  readonly listen: { readonly host: string; readonly port: number }
+  /** Path of the private listener's socket. */
+  readonly socketPath: string
+  readonly clock: Clock
+  readonly exchange: ExchangeDeps
+  readonly tickets: Tickets
+  readonly headBytes: number
+}
+
+export type Relay = Part & { address(): { readonly host: string; readonly port: number } | undefined }
+
+const TICKET_HEADER = 'cloakroom-relay'
+
+/** Carries what callers presented to the relay over the private socket: a nonce of this process and a number, used once. */
+export class Tickets implements RelayTickets {
+  readonly #nonce = randomBytes(32).toString('base64url')
+  readonly #open = new Map<string, Presented>()
+  #next = 0
+
+  issue(presented: Presented): string {
+    const id = String(this.#next++)
+    this.#open.set(id, presented)
+    return `${this.#nonce}.${id}`
+  }
+
+  /** Forgets a ticket whose request never came through. */
+  cancel(ticket: string): void {
+    this.#open.delete(ticket.slice(ticket.indexOf('.') + 1))
+  }
+
+  redeem(inbound: Inbound): Presented {
+    if (inbound instanceof RefusedAtRelay) return inbound.facts.presented
+    const [ticket = '', ...more] = headerValues(inbound.head.headers, TICKET_HEADER)
+    const [nonce = '', id = ''] = ticket.split('.')
+    const isOurs = more.length === 0 && equalBytes(Buffer.from(nonce), Buffer.from(this.#nonce))
+    const presented = isOurs ? this.#open.get(id) : undefined
+    this.#open.delete(id)
+    if (presented === undefined) throw new CloakroomError('IDENTITY_UNKNOWN_TO_RELAY', {})
+    return presented
+  }
+}
+
+export function createRelay(options: RelayOptions): Relay {
+  const proxy = createProxyServer({ ignorePath: true, xfwd: false, agent: false, proxyTimeout: 0 })
+  const server = createServer(
+    { maxHeaderSize: options.headBytes, noDelay: true, requestTimeout: 0, keepAliveTimeout: 60_000 },
+    (request, response) => relay(options, proxy, { request, response }),
+  )
+  server.maxHeadersCount = 0 // security.md E3: the count is ours to check; Node would drop what passes its own
+  proxy.on('error', (_cause, _request, response) => {
+    if (response !== undefined) response.destroy() // the private listener answered nothing whole: neither do we
+  })
+  return {
+    name: 'relay',
+    start: () => listen(server, options.listen),
+    async stop() {
+      server.close()
+      server.closeAllConnections()
+    },
+    address() {
+      const address = server.address()
+      return address === null || typeof address === 'string'
+        ? undefined
+        : { host: address.address, port: address.port }
+    },
+  }
+}
+
+type Pair = { readonly request: IncomingMessage; readonly response: ServerResponse }
+
+function relay(options: RelayOptions, proxy: ProxyServer, { request, response }: Pair): void {
+  const head = receivedHead(request)
+  const presented = presentedTo(request, head.headers)
+  const refused = faultOf(head, options.listen)
+  const pathname = absoluteTarget(head.rawTarget)
+  if (refused !== undefined || pathname === undefined) {
+    const error =
+      refused ?? new CloakroomError('REQUEST_TARGET', { what: 'the relay wants /https/HOST/PATH' })
+    void handleExchange(
+      options.exchange,
+      new RefusedAtRelay({ request, response }, { head, presented, error }, options.clock),
+    )
+    return
+  }
+  const ticket = options.tickets.issue(presented)
+  response.once('close', () => options.tickets.cancel(ticket))
+  const target = { socketPath: options.socketPath, pathname }
+  void proxy.web(request, response, { target, headers: { [TICKET_HEADER]: ticket } })
+}
+
+function receivedHead(request: IncomingMessage): ReceivedRequestHead {
+  const raw = request.rawHeaders
+  const headers: (readonly [string, string])[] = []
+  for (let i = 0; i + 1 < raw.length; i += 2) headers.push([raw[i] ?? '', raw[i + 1] ?? ''])
+  const minor = request.httpVersionMinor === 0 ? 0 : 1
+  return { method: request.method ?? '', rawTarget: request.url ?? '', minor, headers }
+}
+
+function presentedTo(request: IncomingMessage, headers: HeaderList): Presented {
+  const address = request.socket.remoteAddress ?? ''
+  const isLoopback = address === '::1' || /^(?:::ffff:)?127\./.test(address)
+  const authorization = parseProxyAuthorization(headerValues(headers, 'cloakroom-authorization'))
+  return authorization === undefined ? { isLoopback } : { isLoopback, authorization }
+}
+
+// What the library would merge or pass on one of: refused here, where every line is still seen.
+const SINGLE = [
+  'host',
+  'authorization',
+  'cloakroom-authorization',
+  'cloakroom-tenant',
+  'content-type',
+  'expect',
+]
+
+function faultOf(head: ReceivedRequestHead, listen: RelayOptions['listen']): CloakroomError | undefined {
+  const framing = requestFraming(head)
+  if (framing.kind === 'refused') return refusalError(framing, '')
+  const repeated = SINGLE.some(name => headerValues(head.headers, name).length > 1)
+  if (repeated)
+    return new CloakroomError('REQUEST_MALFORMED', { what: 'a header that stands once only stands twice' })
+  if (headerValues(head.headers, TICKET_HEADER).length > 0)
+    return new CloakroomError('REQUEST_MALFORMED', { what: 'a header of ours' })
+  // SECURITY: a page in a browser on this machine could reach the relay; browsers say that it is a page (rulings.md 28).
+  const isPage = head.headers.some(([name]) => /^(?:origin|sec-fetch-.*)$/i.test(name))
+  if (isPage) return new CloakroomError('REQUEST_MALFORMED', { what: 'web pages may not use the relay' })
+  return isOurHost(headerValues(head.headers, 'host')[0], listen)
+    ? undefined
+    : new CloakroomError('REQUEST_MISDIRECTED', {})
+}
+
+// Against DNS rebinding (security.md M4): the caller must have meant this listener.
+function isOurHost(host: string | undefined, listen: RelayOptions['listen']): boolean {
+  const authority = host === undefined ? undefined : parseAuthority(host)
+  if (authority === undefined) return false
+  return ['localhost', '127.0.0.1', '[::1]', listen.host].includes(authority.host)
+}
+
+/** `/https/HOST/PATH` to `https://HOST/PATH`; what HOST and PATH may be is validated with every other request. */
+function absoluteTarget(rawTarget: string): string | undefined {
+  const match = /^\/(https?)\/([^/?]+)(.*)$/.exec(rawTarget)
+  return match === null ? undefined : `${match[1]}://${match[2]}${match[3]}`
+}
+
+type Refusal = {
+  readonly head: ReceivedRequestHead
+  readonly presented: Presented
+  readonly error: CloakroomError
+}
+
+/** A request that the relay refuses itself, through the same exchange: with a record and an answer like all others. */
+class RefusedAtRelay implements Inbound {
+  readonly facts: Inbound['facts']
+  readonly head: ReceivedRequestHead
+  readonly refused: CloakroomError
+  readonly body: BodySource = EMPTY_BODY
+  readonly startedAt: number
+  readonly bytesSent = 0
+  readonly #pair: Pair
+
+  constructor(pair: Pair, refusal: Refusal, clock: Clock) {
+    this.#pair = pair
+    this.facts = { entrance: 'relay', presented: refusal.presented }
+    this.head = refusal.head
+    this.refused = refusal.error
+    this.startedAt = clock.monotonic()
+  }
+
+  get hasResponded(): boolean {
+    return this.#pair.response.headersSent
+  }
+
+  onGone(): void {
+    return // it is answered in this turn of the event loop
+  }
+
+  inform(): void {
+    return
+  }
+
+  async respond(head: ResponseHead, body: BodySource): Promise<void> {
+    const { response } = this.#pair
+    response.writeHead(head.status, head.reason, [...head.headers, ['Connection', 'close'] as const].flat())
+    body.start({
+      write: chunk => response.write(chunk),
+      end: () => response.end(),
+      fail: () => response.destroy(),
+    })
+  }
+
+  reset(): void {
+    this.#pair.response.destroy()
+  }
+}
+
+function listen(server: Server, at: RelayOptions['listen']): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(at.port, at.host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}
