@@ -60,8 +60,8 @@ function copyBefore(database: DatabaseSync, copy: string): string {
 
 // Number 0 is also what a database of another program may have: it must be empty to become ours.
 function refuseForeign(database: DatabaseSync): void {
-  const row = database.prepare('SELECT count(*) AS tables FROM sqlite_schema').get()
-  if (row?.tables !== 0 || pragma(database, 'application_id') !== 0) throw notOurs()
+  const tables = firstColumn(database, 'SELECT count(*) FROM sqlite_schema')
+  if (tables !== 0 || pragma(database, 'application_id') !== 0) throw notOurs()
 }
 
 function notOurs(): CloakroomError {
@@ -69,5 +69,9 @@ function notOurs(): CloakroomError {
 }
 
 function pragma(database: DatabaseSync, name: 'user_version' | 'application_id'): number {
-  return Number(database.prepare(`PRAGMA ${name}`).get()?.[name])
+  return firstColumn(database, `PRAGMA ${name}`)
+}
+
+function firstColumn(database: DatabaseSync, sql: string): number {
+  return Number(Object.values(database.prepare(sql).get() ?? {})[0])
 }

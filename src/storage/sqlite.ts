@@ -7,7 +7,6 @@
 import { dirname } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import type { Milliseconds } from '../base/clock.ts'
-import { CloakroomError } from '../base/errors.ts'
 import type { Database, SqlParameter, SqlRow, Statement, TransactionResult } from './database.ts'
 import { migrate } from './migrate.ts'
 import { checkPrivateDirectory, ensurePrivateFile } from './private-directory.ts'
