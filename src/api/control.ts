@@ -7,65 +7,17 @@
  */
 import type { Clock } from '../base/clock.ts'
 import type { AuditFields } from '../model/exchange.ts'
-import type { SecretInfo, SecretRef, SecretState } from '../model/secret.ts'
-import type { TenantId } from '../model/tenant.ts'
-import type { CompiledPolicy } from '../policy/compile.ts'
+import type { CompiledPolicy } from '../policy/compiled.ts'
+import type { SecretAdmin } from '../secrets/store.ts'
 
 export type ControlDeps = {
-  readonly secrets: SecretControl
+  readonly secrets: SecretAdmin
   readonly policy: PolicyControl
   /** Undefined when the command line acts itself: there is no sidecar to ask or to halt. */
   readonly sidecar: SidecarControl | undefined
   readonly clock: Clock
   /** Writes an administration event to the audit trail; resolves when it is durable. @throws AUDIT_UNAVAILABLE */
   note(event: string, fields: AuditFields): Promise<void>
-}
-
-/** A new version of a secret. `value` is taken over: the store zero-fills it when it is sealed, or when it fails. */
-export type NewSecret = {
-  readonly tenant: TenantId
-  readonly name: string
-  readonly value: Buffer
-  /** formatTarget form; undefined keeps those of the version before. */
-  readonly targets?: readonly string[]
-  readonly shape?: string
-  /** Milliseconds since 1970. */
-  readonly expiresAt?: number
-  readonly notBefore?: number
-  /** Allows targets that the version before did not have (rulings.md 30). */
-  readonly widen?: boolean
-  /** Allows values that a head cannot hold, or that are too short to be redacted (rulings.md 26). */
-  readonly force?: boolean
-}
-
-export type PutResult = {
-  readonly ref: SecretRef & { readonly version: number }
-  readonly placeholder: string
-  readonly targets: readonly string[]
-}
-
-/** The store's administration, as far as the operations use it: metadata and placeholders, never values. */
-export interface SecretControl {
-  put(secret: NewSecret): Promise<PutResult>
-  /** Short transactions; `onProgress` after each. Stops at the first that is refused; those before it stay. */
-  import(
-    secrets: readonly NewSecret[],
-    onProgress: (done: number, total: number) => void,
-  ): Promise<readonly PutResult[]>
-  /** Current versions by tenant and name; `after` is the `tenant/name` that the page before ended with. */
-  list(query: {
-    readonly tenant?: TenantId
-    readonly after?: string
-    readonly limit: number
-  }): Promise<readonly SecretInfo[]>
-  /** @throws SECRET_NOT_FOUND */
-  describe(ref: SecretRef): Promise<SecretInfo>
-  versions(ref: SecretRef): Promise<readonly SecretInfo[]>
-  placeholder(ref: SecretRef): Promise<string>
-  /** Of one version when the reference names one, of all otherwise. */
-  setState(ref: SecretRef, state: SecretState): Promise<void>
-  remove(ref: SecretRef): Promise<void>
-  tenants(): Promise<readonly TenantId[]>
 }
 
 export type PolicySummary = {
