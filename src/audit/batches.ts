@@ -33,6 +33,8 @@ export class BatchMaker {
   #sinceCheckpoint = 0
   #isCheckpointDue = false
   #timer: Timer | undefined
+  /** The last time that was written out: most records of a batch share it. */
+  #written = { time: -1, text: '' }
 
   constructor(options: BatchMakerOptions) {
     this.#options = options
@@ -86,7 +88,8 @@ export class BatchMaker {
   }
 
   #frame(time: number): { after: ChainHead; time: string; instance: string } {
-    return { after: this.#head, time: formatTime(time), instance: this.#instance }
+    if (time !== this.#written.time) this.#written = { time, text: formatTime(time) }
+    return { after: this.#head, time: this.#written.text, instance: this.#instance }
   }
 
   #checkpoint(): string {

@@ -5,7 +5,7 @@
  * no intent ever stands without its outcome for want of room (security.md K1, K5). Who waits longer than the limit is refused, and
  * the record that nobody acted on is taken out unless it is being written already.
  */
-import type { Clock, Milliseconds } from '../base/clock.ts'
+import type { Clock, Milliseconds, Timer } from '../base/clock.ts'
 
 export const MOST_RECORDS = 10_000
 export const MOST_BYTES = 16 * 1024 * 1024
@@ -39,7 +39,7 @@ export class RecordQueue {
   readonly #open = new Map<string, number>()
   /** Oldest first, as deadlines are. */
   readonly #waiters = new Set<Waiter>()
-  #hasTimer = false
+  #timer: Timer | undefined
 
   constructor(options: { clock: Clock; waitLimit: Milliseconds; onTimeout: () => void }) {
     this.#clock = options.clock
@@ -93,7 +93,7 @@ export class RecordQueue {
       this.#waiters.add(waiter)
       for (const [i, entry] of entries.entries())
         this.push({ ...entry, waiter, isLast: i === entries.length - 1 })
-      if (!this.#hasTimer) this.#arm(this.#waitLimit)
+      if (this.#timer === undefined) this.#arm(this.#waitLimit)
     })
   }
 
@@ -136,11 +136,16 @@ export class RecordQueue {
     })
   }
 
+  /** Refuses everybody and ends. */
+  close(): void {
+    this.refuseAll()
+    this.#timer?.cancel()
+  }
+
   // One timer at most, set anew when it fires early: cheaper than one for each record.
   #arm(delay: Milliseconds): void {
-    this.#hasTimer = true
-    this.#clock.after(delay, () => {
-      this.#hasTimer = false
+    this.#timer = this.#clock.after(delay, () => {
+      this.#timer = undefined
       const [oldest] = this.#waiters
       if (oldest === undefined) return
       const left = oldest.deadline - this.#clock.monotonic()

@@ -124,7 +124,7 @@ class ChainedTrail implements Trail {
       limit.cancel()
       this.#batches.close()
       this.#state = 'closed'
-      this.#queue.refuseAll()
+      this.#queue.close()
     }
   }
 
@@ -132,11 +132,8 @@ class ChainedTrail implements Trail {
     if (this.#state !== 'open' || this.#isStalled || this.#queue.isFull) return this.#refuse()
     this.#queue.reserve(record.request)
     if (record.swaps.length === 0) return Promise.resolve()
-    const entries = encodeIntents(record).map(members => ({
-      ...this.#entry(members),
-      opens: record.request,
-    }))
-    return this.#write(entries)
+    const time = this.#clock.now()
+    return this.#write(encodeIntents(record).map(members => ({ members, time, opens: record.request })))
   }
 
   async conclude(record: Readonly<ExchangeRecord>): Promise<void> {
@@ -147,8 +144,9 @@ class ChainedTrail implements Trail {
       this.#observer.onDropped(blamed(this.#lanes), 1)
       return
     }
-    const entry = this.#entry(encodeOutcome(record))
-    this.#queue.push(isReserved ? { ...entry, closes: record.request } : entry)
+    const members = encodeOutcome(record)
+    const time = this.#clock.now()
+    this.#queue.push(isReserved ? { members, time, closes: record.request } : { members, time })
     this.#flush()
   }
 

@@ -36,6 +36,29 @@ async function firstFault(lines: readonly string[], anchors?: { seq: number; has
   return fault === undefined ? undefined : { file: fault.file, line: fault.line }
 }
 
+// Runs one mutation for each index and gives those that were not found where expected. Only the neighbourhood of the mutation is
+// read (whole logs take a minute): what stands before it is the untouched log that the first test verifies.
+async function missed(
+  count: number,
+  mutate: (i: number) => readonly string[],
+  expected: (i: number) => number,
+): Promise<string[]> {
+  const wrong: string[] = []
+  for (let i = 0; i < count; i++) {
+    const from = Math.max(0, i - 4)
+    writeFileSync(
+      victim,
+      `${mutate(i)
+        .slice(from, i + 5)
+        .join('\n')}\n`,
+    )
+    const { faults } = await verifyFiles([victim], { publicKeys, mayStartLater: from > 0 })
+    const line = (faults[0]?.line ?? Number.NaN) + from
+    if (line !== expected(i)) wrong.push(`record ${i + 1}: found at ${line}, expected at ${expected(i)}`)
+  }
+  return wrong
+}
+
 const at = (line: number) => ({ file: victim, line })
 const without = (i: number) => original.filter((_, n) => n !== i)
 const withAt = (i: number, line: string) => [...original.slice(0, i), line, ...original.slice(i)]
@@ -57,58 +80,76 @@ t.test('a log that nobody touched verifies, and says what is signed', async t =>
   t.same(report.faults, [])
 })
 
+// A record in the place of another, with a hash of its own that fits.
+function forgedAt(i: number): string {
+  const { seq, prev, time, instance } = JSON.parse(lineAt(original, i))
+  const frame = { after: { seq: seq - 1, hash: prev }, time, instance: JSON.stringify(instance) }
+  return linkRecord('"event":"outcome","outcome":"allowed"', frame).line
+}
+
 t.test('an edit of any record is found where it is', async t => {
-  for (let i = 0; i < original.length; i++) {
+  const edit = (i: number) => {
     const line = lineAt(original, i)
     const middle = Math.floor(line.length / 3)
-    const changed = `${line.slice(0, middle)}${line[middle] === 'x' ? 'y' : 'x'}${line.slice(middle + 1)}`
-    t.same(await firstFault(replaced(i, changed)), at(i + 1), `record ${i + 1}`, { silent: true })
+    return replaced(i, `${line.slice(0, middle)}${line[middle] === 'x' ? 'y' : 'x'}${line.slice(middle + 1)}`)
   }
+
+  t.same(await missed(original.length, edit, i => i + 1), [])
 })
 
 t.test('an edit with a hash made to fit is found at the next record', async t => {
-  for (let i = 0; i < original.length - 1; i++) {
-    const { seq, prev, time, instance } = JSON.parse(lineAt(original, i))
-    const frame = { after: { seq: seq - 1, hash: prev }, time, instance: JSON.stringify(instance) }
-    const forged = linkRecord('"event":"outcome","outcome":"allowed"', frame).line
-    t.same(await firstFault(replaced(i, forged)), at(i + 2), `record ${i + 1}`)
-  }
+  t.same(
+    await missed(
+      original.length - 1,
+      i => replaced(i, forgedAt(i)),
+      i => i + 2,
+    ),
+    [],
+  )
 })
 
 t.test('a deletion is found where the hole is', async t => {
-  for (let i = 0; i < original.length - 1; i++) {
-    t.same(await firstFault(without(i)), at(i + 1), `record ${i + 1}`)
-  }
+  t.same(await missed(original.length - 1, without, i => i + 1), [])
 })
 
 t.test('an insertion is found at the record that no longer follows', async t => {
-  for (let i = 0; i < original.length; i++) {
-    const { seq, prev, time, instance } = JSON.parse(lineAt(original, i))
-    const frame = { after: { seq: seq - 1, hash: prev }, time, instance: JSON.stringify(instance) }
-    const forged = linkRecord('"event":"outcome","outcome":"allowed"', frame).line
-    t.same(await firstFault(withAt(i, forged)), at(i + 2), `before record ${i + 1}`)
-  }
+  t.same(
+    await missed(
+      original.length,
+      i => withAt(i, forgedAt(i)),
+      i => i + 2,
+    ),
+    [],
+  )
 })
 
 t.test('a duplicate is found at the second copy', async t => {
-  for (let i = 0; i < original.length; i++) {
-    t.same(await firstFault(withAt(i, lineAt(original, i))), at(i + 2), `record ${i + 1}`)
-  }
+  t.same(
+    await missed(
+      original.length,
+      i => withAt(i, lineAt(original, i)),
+      i => i + 2,
+    ),
+    [],
+  )
 })
 
 t.test('two records that changed places are found at the first', async t => {
-  for (let i = 0; i < original.length - 1; i++) {
-    const swapped = replaced(i, lineAt(original, i + 1)).map((line, n) =>
-      n === i + 1 ? lineAt(original, i) : line,
-    )
-    t.same(await firstFault(swapped), at(i + 1), `records ${i + 1} and ${i + 2}`)
-  }
+  const exchanged = (i: number) =>
+    original.map((line, n) => (n === i ? lineAt(original, i + 1) : n === i + 1 ? lineAt(original, i) : line))
+
+  t.same(await missed(original.length - 1, exchanged, i => i + 1), [])
 })
 
 t.test('a record of another instance is found where it stands', async t => {
-  for (let i = 1; i < original.length; i++) {
-    t.same(await firstFault(replaced(i, lineAt(other, i))), at(i + 1), `record ${i + 1}`)
-  }
+  t.same(
+    await missed(
+      original.length - 1,
+      i => replaced(i + 1, lineAt(other, i + 1)),
+      i => i + 2,
+    ),
+    [],
+  )
 })
 
 t.test("a log that goes on with another instance's is found at the seam, also at a start record", async t => {
@@ -120,21 +161,28 @@ t.test("a log that goes on with another instance's is found at the seam, also at
 
 t.test('a cut before a checkpoint known from elsewhere is found, at any record', async t => {
   const last = JSON.parse(lineAt(original, original.length - 1))
+  const anchors = [{ seq: last.seq, hash: last.hash }]
+  const wrong: number[] = []
   for (let i = 0; i < original.length - 1; i++) {
-    const fault = await firstFault(original.slice(0, i + 1), [{ seq: last.seq, hash: last.hash }])
-    t.same(fault, at(i + 1), `after record ${i + 1}`)
+    const fault = await firstFault(original.slice(0, i + 1), anchors)
+    if (fault?.line !== i + 1) wrong.push(i + 1)
   }
+
+  t.same(wrong, [])
 })
 
 t.test('a cut inside a record is found at that record', async t => {
   const path = join(dir, 'cut.jsonl')
   const bytes = readFileSync(join(dir, 'a.jsonl'))
+  const wrong: number[] = []
   for (let i = 0; i < original.length; i++) {
     const end = original.slice(0, i + 1).join('\n').length
     writeFileSync(path, bytes.subarray(0, end - 1 - (i % 200)))
     const { faults } = await verifyFiles([path], { publicKeys })
-    t.match(faults, [{ file: path, line: i + 1 }], `record ${i + 1}`)
+    if (faults[0]?.line !== i + 1) wrong.push(i + 1)
   }
+
+  t.same(wrong, [])
 })
 
 t.test(
