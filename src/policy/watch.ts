@@ -64,6 +64,7 @@ export function watchPolicyFiles(options: WatchOptions): PolicyWatch {
     isDebouncing = true
     later(options.debounce ?? DEBOUNCE, () => {
       isDebouncing = false
+      watchDirectories(directories, watchers, onEvent)
       void check().catch(() => undefined) // onChange is the owner's; the next poll looks again
     })
   }
@@ -96,7 +97,7 @@ function watchDirectories(
     if (watchers.has(directory)) continue
     try {
       const watcher = watch(directory, { persistent: false }, event => {
-        // 'rename' on a deleted directory ends its events without an error: it is watched anew at the next poll.
+        // A deleted directory ends its events without an error, after a 'rename': so each one is followed by a new watch.
         if (event === 'rename') forget(directory, watchers)
         onEvent()
       })
