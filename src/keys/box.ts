@@ -31,11 +31,28 @@ export function sealBox(key: KeyObject, binding: BoxBinding, plaintext: Uint8Arr
   return Buffer.concat([FORMAT_FIELD, salt, derived.commitment, body])
 }
 
-/** Opens a box; undefined when it is of another format, key, purpose or binding, or was changed in any bit. */
-export function openBox(key: KeyObject, binding: BoxBinding, box: Uint8Array): Buffer | undefined {
+/** A box whose key has been derived and compared: what is left to do is to decrypt. */
+export type UnlockedBox = {
+  /** Decrypts into memory of its own; undefined when the box or what it is bound to was changed in any bit. */
+  open(): Buffer | undefined
+}
+
+/**
+ * Derives the key of a box; undefined when it is of another format, key or purpose.
+ *
+ * For boxes that are opened often: what is kept is a KeyObject, never plaintext (rulings.md 4).
+ */
+export function unlockBox(key: KeyObject, binding: BoxBinding, box: Uint8Array): UnlockedBox | undefined {
   if (box.length < BOX_OVERHEAD || box[0] !== FORMAT) return undefined
   const derived = deriveBoxKeys(key, binding.purpose, box.subarray(1, 1 + SALT_BYTES))
   // SECURITY: compared before anything is decrypted, so that a box never opens under a second key (J7).
   if (!equalBytes(derived.commitment, box.subarray(1 + SALT_BYTES, HEADER_BYTES))) return undefined
-  return open(derived.key, binding.associated, box.subarray(HEADER_BYTES))
+  const body = box.subarray(HEADER_BYTES)
+  const { key: boxKey } = derived
+  return { open: () => open(boxKey, binding.associated, body) }
+}
+
+/** Opens a box; undefined when it is of another format, key, purpose or binding, or was changed in any bit. */
+export function openBox(key: KeyObject, binding: BoxBinding, box: Uint8Array): Buffer | undefined {
+  return unlockBox(key, binding, box)?.open()
 }

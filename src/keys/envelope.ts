@@ -6,7 +6,7 @@
  */
 import { createHash, type KeyObject } from 'node:crypto'
 import { SecretValue } from '../model/secret.ts'
-import { FORMAT_FIELD, openBox, sealBox } from './box.ts'
+import { FORMAT_FIELD, sealBox, unlockBox } from './box.ts'
 import { encodeFields, encodeNumber } from './encode.ts'
 
 /** What a sealed version is bound to. `targets` are in formatTarget form and sorted. */
@@ -45,14 +45,26 @@ export function sealVersion(key: KeyObject, binding: VersionBinding, content: Se
   return sealed
 }
 
-/** Opens a version; undefined when the box or anything that it is bound to has changed. */
-export function openVersion(
+/** A version whose key has been derived: each `open` decrypts a copy of its own. */
+export type UnlockedVersion = {
+  /** undefined when the box or anything that it is bound to has changed. */
+  open(): OpenedContent | undefined
+}
+
+/** Derives the key of a version; undefined when it is not sealed under `key`, or in another format. */
+export function unlockVersion(
   key: KeyObject,
   binding: VersionBinding,
   sealed: Uint8Array,
-): OpenedContent | undefined {
-  const padded = openBox(key, { purpose: 'secret', associated: associatedData(binding) }, sealed)
-  return padded === undefined ? undefined : parseContent(padded)
+): UnlockedVersion | undefined {
+  const box = unlockBox(key, { purpose: 'secret', associated: associatedData(binding) }, sealed)
+  if (box === undefined) return undefined
+  return {
+    open() {
+      const padded = box.open()
+      return padded === undefined ? undefined : parseContent(padded)
+    },
+  }
 }
 
 /** The fields that ruling 17 names, in its order. */

@@ -6,7 +6,12 @@
 import { CloakroomError } from '../base/errors.ts'
 import { randomBytes } from '../base/random.ts'
 import { keyFrom } from '../keys/derive.ts'
-import { type OpenedContent, openVersion, type VersionBinding } from '../keys/envelope.ts'
+import {
+  type OpenedContent,
+  type UnlockedVersion,
+  unlockVersion,
+  type VersionBinding,
+} from '../keys/envelope.ts'
 import type { Keyring, TenantKey } from '../keys/keyring.ts'
 import { isSameMac, macOfSecret, macOfVersion } from '../keys/row-mac.ts'
 import { SECRET_STATES, type SecretInfo, type SecretState } from '../model/secret.ts'
@@ -47,6 +52,14 @@ export function createNotary(storeId: Uint8Array, keyring: Keyring): Notary {
     return stageOf(secret, version)
   }
 
+  // Deriving a version's key costs twice what decrypting does: it is kept as long as its row is, as a KeyObject.
+  const unlocked = new WeakMap<GenuineSecret, UnlockedVersion>()
+  const unlock = (genuine: GenuineSecret): UnlockedVersion | undefined => {
+    const version = unlockVersion(genuine.key.key, genuine.binding, genuine.version.sealed)
+    if (version !== undefined) unlocked.set(genuine, version)
+    return version
+  }
+
   return {
     storeId,
     checkVersion,
@@ -64,9 +77,10 @@ export function createNotary(storeId: Uint8Array, keyring: Keyring): Notary {
     },
     certifySecret: (row, key) => ({ ...row, mac: macOfSecret(key.rowKey, storeId, row) }),
     certifyVersion: (row, key) => ({ ...row, mac: macOfVersion(key.rowKey, place(key.tenant), row) }),
-    open({ secret, version, key, binding }) {
-      const opened = openVersion(key.key, binding, version.sealed)
-      if (opened === undefined) throw tampered(secret, `the sealed value of version ${version.version}`)
+    open(genuine) {
+      const version = unlocked.get(genuine) ?? unlock(genuine)
+      const opened = version?.open()
+      if (opened === undefined) throw tampered(genuine.secret, 'its sealed value')
       return opened
     },
   }
