@@ -46,6 +46,13 @@ export function findInHead(head: RequestHead): readonly Occurrence[] {
   return found
 }
 
+/** Tells whether a list that is never swapped in, such as trailers, holds a placeholder in any spelling (C1). */
+export function holdsPlaceholder(headers: HeaderList): boolean {
+  return headers.some(([name, value]) =>
+    [name, value].some(text => mayHoldPlaceholder(text) && misplaced(text).length > 0),
+  )
+}
+
 function findInHeader(name: string, value: string, headers: HeaderList): Occurrence[] {
   const lower = name.toLowerCase()
   if (isBasic(name, value)) return findInBasic(value, headers)

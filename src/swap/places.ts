@@ -51,8 +51,8 @@ export function neverHoldsCredential(name: string): boolean {
 
 /** Reads a text that is a shape and a placeholder and nothing else; undefined when it is anything else. */
 export function wholePlace(text: string, from = 0): Place | undefined {
-  const [match, ...more] = scanPlaceholders(text)
-  if (match?.placeholder === undefined || more.length > 0) return undefined
+  const [match] = scanPlaceholders(text)
+  if (match?.placeholder === undefined) return undefined
   if (match.start < from || match.end !== text.length || !SHAPE.test(text.slice(from, match.start)))
     return undefined
   return { from, start: match.start, end: match.end, placeholder: match.placeholder }

@@ -77,6 +77,12 @@ t.test('holds back nothing but what may become a pattern', async t => {
   t.equal(stream.count, 1)
 })
 
+t.test('holds nothing back that a match has used up', async t => {
+  const stream = createReplacer([replacement('abc', '*'), replacement('bcXYZ', '+')]).stream()
+
+  t.equal(stream.push(Buffer.from('abcXY')).toString(), '*XY')
+})
+
 t.test('keeps no memory of a chunk that its owner uses again', async t => {
   const stream = createReplacer([replacement('secret', '*')]).stream()
   const chunk = Buffer.from('xsec')

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { formatLocation } from '../../src/model/decision.ts'
 import type { HeaderList, RequestHead } from '../../src/model/message.ts'
-import { findInHead } from '../../src/swap/find.ts'
+import { findInHead, holdsPlaceholder } from '../../src/swap/find.ts'
 import { mintPlaceholder } from '../../src/swap/placeholder.ts'
 
 const PH = mintPlaceholder()
@@ -247,3 +247,18 @@ t.test(
     t.same(find({ path: `/bot${PH}/x${OTHER}y?k=${PH}` }), [`path=${PH}`, `path=${OTHER}`, `query.k=${PH}`])
   },
 )
+
+t.test('gives no location to a placeholder that stands behind a disguised one', async t => {
+  const shape = base64(PH).slice(0, 9)
+
+  t.ok(allRefused(inHeader('X-Api-Key', shape + PH)))
+  t.ok(find({ path: `/?key=${shape}${PH}` }).includes('refused'))
+})
+
+t.test('tells of trailers whether they hold a placeholder in any spelling', async t => {
+  for (const text of [PH, `a ${PH}`, 'xclk_r', PH.toUpperCase(), base64(PH), `%78${PH.slice(1)}`]) {
+    t.equal(holdsPlaceholder([['X-Checksum', text]]), true, text)
+  }
+  t.equal(holdsPlaceholder([[PH, 'x']]), true)
+  t.equal(holdsPlaceholder([['X-Checksum', 'xclk_ 100%']]), false)
+})

@@ -72,6 +72,15 @@ t.test('refuses a placeholder where none may stand, whatever the permit says', a
   )
 })
 
+t.test('refuses a second placeholder where none may stand, beside one that may be swapped', async t => {
+  const both = head([
+    ['Authorization', `Bearer ${PH}`],
+    ['Cookie', `a=${PH}`],
+  ])
+
+  t.throws(() => swapHead(both, [swap(AUTHORIZATION)], withValue(opened('secret-value'))), REFUSED)
+})
+
 t.test('refuses a swap whose value was not opened', async t => {
   t.throws(() => swapHead(authorization(PH), [swap(AUTHORIZATION)], new Map()), REFUSED)
 })
