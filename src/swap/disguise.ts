@@ -12,9 +12,11 @@
 const BASE64 = 'eGNsa19[yz]|hjbGtfc|4Y2xrX3'
 const HEX = '[57]8[46]3[46][cC][46][bB]5[fF]7[23]'
 
-const SIGNS = /[xX][cC][lL][kK]_[rRsS]|eGNsa19|hjbGtfc|4Y2xrX3|[57]8[46]3[46][cC]|%|\\u|&#/
+const SIGNS = /[xX][cC][lL][kK]_|eGNsa19|hjbGtfc|4Y2xrX3|[57]8[46]3[46][cC]|%|\\u|&#/
+const ESCAPES = /%|\\u|&#/
 const ENCODED = new RegExp(`${BASE64}|${HEX}`)
-const SPELLED = spelledInAnyWay()
+const OTHER_CASE = /(?!xclk_[rs])[xX][cC][lL][kK]_[rRsS]/
+const ESCAPED = escapedInAnyWay()
 
 /** A cheap test of every piece of a head: false means that it holds neither a placeholder nor a disguised one. */
 export function mayHoldPlaceholder(text: string): boolean {
@@ -23,23 +25,24 @@ export function mayHoldPlaceholder(text: string): boolean {
 
 /** Tells whether `text` holds a placeholder's start spelled in any other way than the plain one. */
 export function holdsDisguise(text: string): boolean {
-  if (ENCODED.test(text)) return true
-  for (const [spelling] of text.matchAll(SPELLED)) {
-    if (spelling !== 'xclk_r' && spelling !== 'xclk_s') return true
-  }
-  return false
+  return OTHER_CASE.test(text) || ENCODED.test(text) || (ESCAPES.test(text) && ESCAPED.test(text))
 }
 
-function spelledInAnyWay(): RegExp {
+function escapedInAnyWay(): RegExp {
   const utf16 = '(?:%(?:25){0,3}00)?'
   const anchor = [...'xclk_'].map(waysToWrite).join(utf16)
-  return new RegExp(`${anchor}${utf16}(?:${waysToWrite('r')}|${waysToWrite('s')})`, 'gi')
+  return new RegExp(`(?!xclk_[rs])${anchor}${utf16}(?:${waysToWrite('r')}|${waysToWrite('s')})`)
 }
 
 // One character: itself, %78 (also %2578 …), \u0078, &#120; or &#x78; — in either letter case.
 function waysToWrite(character: string): string {
-  const codes = [character.toLowerCase(), character.toUpperCase()].map(each => each.charCodeAt(0))
-  const hex = `(?:${codes.map(code => code.toString(16)).join('|')})`
-  const decimal = `(?:${codes.join('|')})`
-  return `(?:${character}|%(?:25){0,3}${hex}|\\\\u00${hex}|&#(?:x0{0,4}${hex}|0{0,4}${decimal});?)`
+  const both = [character.toLowerCase(), character.toUpperCase()]
+  const codes = both.map(each => each.charCodeAt(0))
+  const hex = `(?:${codes.map(code => inAnyCase(code.toString(16))).join('|')})`
+  const references = `&#(?:[xX]0{0,4}${hex}|0{0,4}(?:${codes.join('|')}));?`
+  return `(?:[${both.join('')}]|%(?:25){0,3}${hex}|\\\\u00${hex}|${references})`
+}
+
+function inAnyCase(hexDigits: string): string {
+  return hexDigits.replace(/[a-f]/g, digit => `[${digit}${digit.toUpperCase()}]`)
 }
