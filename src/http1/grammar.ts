@@ -9,6 +9,7 @@ export const HTAB = 0x09
 export const LF = 0x0a
 export const CR = 0x0d
 export const SP = 0x20
+export const SLASH = 0x2f
 export const COLON = 0x3a
 export const SEMICOLON = 0x3b
 
@@ -28,6 +29,11 @@ export const FIELD: Alphabet = alphabetOf(code => code === HTAB || (code >= SP &
 /** A6: printable ASCII without what some readers take for a path separator or the end of the target. */
 export const TARGET: Alphabet = alphabetOf(
   code => code > SP && code < 0x7f && code !== 0x5c /* \ */ && code !== 0x23 /* # */,
+)
+
+/** What `host:port` may be made of, IP literals and userinfo included: model/target.ts says which are targets (A4, A5). */
+export const AUTHORITY: Alphabet = alphabetOf(code =>
+  `!$%&'()*+,-.:;=@[]_~${ALNUM}`.includes(String.fromCharCode(code)),
 )
 
 /**

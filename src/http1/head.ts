@@ -2,8 +2,8 @@
  * Heads: bytes to a request line or status line with headers, or a refusal. The only parser of heads, on both legs.
  *
  * Rules of this file: one reading of every byte (security.md E2). The answer is a function of the bytes alone: a refusal for some
- * bytes is the refusal for whatever follows them, so segmentation never changes what a message means. Host, target forms and
- * which methods are served are the exchange's to judge.
+ * bytes is the refusal for whatever follows them, so segmentation never changes what a message means. Host, the host in a
+ * target and which methods are served are the exchange's to judge.
  *
  * RFC 9112 2.2 asks servers to skip an empty line before the request line, for clients of the 1990s that sent CRLF after a body.
  * We do not: none of the clients that we serve does that, bytes between two messages are where smuggling lives, and a strict first
@@ -19,7 +19,7 @@ import {
   type Section,
   type SectionLimits,
 } from './fields.ts'
-import { FIELD, isMethodStart, LF, METHOD, SP, skip, TARGET } from './grammar.ts'
+import { AUTHORITY, FIELD, isMethodStart, LF, METHOD, SLASH, SP, skip, TARGET } from './grammar.ts'
 import { malformed, type Refusal, refused, type Side } from './refusal.ts'
 
 export type { Incomplete, Refusal }
@@ -29,7 +29,7 @@ export type HeadLimits = SectionLimits
 /** security.md E3. */
 export const HEAD_LIMITS: HeadLimits = { bytes: kib(32), count: 100, line: kib(8) }
 
-/** `rawTarget` is in any of the four forms of RFC 9112 3.2, of printable ASCII without `\` and `#`. */
+/** `rawTarget` has one of the four forms of RFC 9112 3.2, in printable ASCII without `\` and `#`; `//` may stand first. */
 export type ReceivedRequestHead = {
   readonly method: string
   readonly rawTarget: string
@@ -117,14 +117,23 @@ function parseRequestLine(text: string, end: number): RequestLine | Refusal {
   if (afterTarget === afterMethod + 1 || text.charCodeAt(afterTarget) !== SP) {
     return malformed('request', 'request target')
   }
+  const method = text.slice(0, afterMethod)
+  const rawTarget = text.slice(afterMethod + 1, afterTarget)
   const version = text.slice(afterTarget + 1, end)
   if (version !== 'HTTP/1.1' && version !== 'HTTP/1.0') return versionFault(version)
-  return {
-    kind: 'request-line',
-    method: text.slice(0, afterMethod),
-    rawTarget: text.slice(afterMethod + 1, afterTarget),
-    minor: version === 'HTTP/1.1' ? 1 : 0,
-  }
+  if (!hasTargetForm(method, rawTarget)) return malformed('request', 'request target')
+  return { kind: 'request-line', method, rawTarget, minor: version === 'HTTP/1.1' ? 1 : 0 }
+}
+
+// RFC 9112 3.2: origin form; authority form for CONNECT alone; asterisk form for OPTIONS alone; absolute form. Only the form is
+// looked at here: which host it is, and whether it is one, is for model/target.ts and the exchange to say.
+function hasTargetForm(method: string, target: string): boolean {
+  if (method === 'CONNECT') return skip(AUTHORITY, target, 0, target.length) === target.length
+  if (target.charCodeAt(0) === SLASH) return true
+  if (target === '*') return method === 'OPTIONS'
+  const scheme = /^https?:\/\//i.exec(target)?.[0].length ?? 0
+  const end = skip(AUTHORITY, target, scheme, target.length)
+  return scheme > 0 && end > scheme && (end === target.length || '/?'.includes(target.charAt(end)))
 }
 
 function versionFault(version: string): Refusal {

@@ -18,10 +18,23 @@ const REQUEST_LINE = /^([A-Z][A-Z0-9_-]*) ([!"$-[\]-~]+) HTTP\/1\.([01])\r\n/
 const FIELD_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)\r\n/
 const CHUNK = /^([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n/
 
+const AUTHORITY = "[!$%&'()*+,\\-.:;=@[\\]_~0-9A-Za-z]+"
+const ABSOLUTE = `[Hh][Tt][Tt][Pp][Ss]?://${AUTHORITY}(?:[/?]|$)`
+const TARGETS = {
+  connect: new RegExp(`^${AUTHORITY}$`),
+  options: new RegExp(`^(?:[*]$|/|${ABSOLUTE})`),
+  other: new RegExp(`^(?:/|${ABSOLUTE})`),
+}
+
+function targetKind(method: string | undefined): keyof typeof TARGETS {
+  if (method === 'CONNECT') return 'connect'
+  return method === 'OPTIONS' ? 'options' : 'other'
+}
+
 /** Reads one whole message; undefined when it is refused or cut short. */
 export function readByModel(input: string): ModelMessage | undefined {
   const line = REQUEST_LINE.exec(input)
-  if (line === null) return undefined
+  if (line === null || !TARGETS[targetKind(line[1])].test(line[2] ?? '')) return undefined
   const fields = fieldLines(input.slice(line[0].length))
   if (fields === undefined) return undefined
   const head = { method: line[1] ?? '', rawTarget: line[2] ?? '', headers: fields.lines }

@@ -23,6 +23,8 @@ export const SEEDS: readonly string[] = [
   'POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n00a;b="c"\r\n0123456789\r\n0\r\n\r\n',
   'PUT /q HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Sum: a\r\nY: b\r\n\r\nrest',
   'CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nContent-Length: 0\r\n\r\n\x16\x03',
+  'OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n',
+  'GET https://a.example:8443/x?y HTTP/1.1\r\nHost: a.example:8443\r\n\r\n',
   'DELETE /d HTTP/1.1\r\ncontent-length: 11\r\nX: 0\r\n\r\nhello world',
 ]
 
