@@ -1,9 +1,9 @@
 /**
  * The forms in which a credential may come back, as bytes.
  *
- * Rule of this file: everything is computed from bytes to bytes, so that no string of a credential is made and all of it can be
- * overwritten (security.md N6). The list is that of rulings.md 26; docs/threat-model.md names what is not in it: reversed, hashed,
- * rot13, UTF-16, encodings inside encodings, parts of a value, and values shorter than 8 bytes.
+ * Rule of this file: patterns stand in memory of their own, and are computed from bytes to bytes, so that all of it can be overwritten
+ * (security.md N6); only a value beyond ASCII passes through strings. The list is that of rulings.md 26. Not in it, and not found:
+ * reversed, hashed, rot13, UTF-16 and HTML forms, encodings inside encodings, parts of a value, values shorter than 8 bytes.
  */
 import { ownCopy } from '../base/bytes.ts'
 import type { Replacement } from '../base/replacer.ts'
@@ -66,27 +66,46 @@ function percent(byte: number, kept: Uint8Array, digits: string): string {
   return kept[byte] === 1 ? String.fromCharCode(byte) : `%${digits[byte >> 4]}${digits[byte & 15]}`
 }
 
-// As JavaScript, Go (< > & escaped), PHP (/ escaped) and Python (all but ASCII escaped) write a string.
+// As JavaScript, Go, PHP and .NET write a string; and, beyond ASCII, as Python and .NET escape it.
 function jsonForms(value: Buffer): Buffer[] {
-  const minimal: WriteByte = byte =>
-    SHORT_ESCAPES[byte] ?? (byte < 0x20 ? unicode(byte) : String.fromCharCode(byte))
-  const go: WriteByte = byte =>
-    byte === 0x3c || byte === 0x3e || byte === 0x26 ? unicode(byte) : minimal(byte)
-  const php: WriteByte = byte => (byte === 0x2f ? '\\/' : minimal(byte))
-  const forms = [minimal, go, php].map(write => rewritten(value, write))
-  return value.some(byte => byte > 0x7e) ? [...forms, asciiJson(value, minimal)] : forms
+  const forms = [inMinimalJson, inGoJson, inPhpJson, inDotnetJson].map(write => rewritten(value, write))
+  return value.some(byte => byte > 0x7e) ? [...forms, ...beyondAsciiForms(value)] : forms
 }
 
-// Bytes that are not UTF-8 are read as latin1, which is how most servers read a header.
-function asciiJson(value: Buffer, minimal: WriteByte): Buffer {
-  const decoded = value.toString('utf8')
-  const text = decoded.includes('\ufffd') ? value.toString('latin1') : decoded
-  const units = Array.from({ length: text.length }, (_, i) => text.charCodeAt(i))
-  return ownBytes(units.map(unit => (unit > 0x7e ? unicode(unit) : minimal(unit))).join(''))
+// Most servers read a header as latin1, some as UTF-8; they write it as UTF-8 or escaped.
+function beyondAsciiForms(value: Buffer): Buffer[] {
+  const latin1AsUtf8: WriteByte = byte =>
+    byte < 0x80 ? inMinimalJson(byte) : String.fromCharCode(0xc0 | (byte >> 6), 0x80 | (byte & 63))
+  const utf8 = value.toString('utf8')
+  const readings = utf8.includes('\ufffd') ? [value.toString('latin1')] : [value.toString('latin1'), utf8]
+  const escapedForms = readings.flatMap(text => {
+    const units = Array.from({ length: text.length }, (_, at) => text.charCodeAt(at))
+    return [
+      units.map(unit => (unit > 0x7e ? unicode(unit, LOWER) : inMinimalJson(unit))),
+      units.map(unit => (unit > 0x7e ? unicode(unit, UPPER) : inDotnetJson(unit))),
+    ]
+  })
+  return [rewritten(value, latin1AsUtf8), ...escapedForms.map(parts => ownBytes(parts.join('')))]
 }
 
-function unicode(unit: number): string {
-  return `\\u${unit.toString(16).padStart(4, '0')}`
+function inMinimalJson(byte: number): string {
+  return SHORT_ESCAPES[byte] ?? (byte < SPACE ? unicode(byte, LOWER) : String.fromCharCode(byte))
+}
+
+function inGoJson(byte: number): string {
+  return '<>&'.includes(String.fromCharCode(byte)) ? unicode(byte, LOWER) : inMinimalJson(byte)
+}
+
+function inPhpJson(byte: number): string {
+  return byte === SLASH ? '\\/' : inMinimalJson(byte)
+}
+
+function inDotnetJson(byte: number): string {
+  return '"&\'+<>`'.includes(String.fromCharCode(byte)) ? unicode(byte, UPPER) : inMinimalJson(byte)
+}
+
+function unicode(unit: number, digits: string): string {
+  return `\\u${[12, 8, 4, 0].map(shift => digits[(unit >> shift) & 15]).join('')}`
 }
 
 function hexForms(value: Buffer, shown: Buffer): Replacement[] {

@@ -33,6 +33,18 @@ const asciiJson = (text: string) =>
     .slice(1, -1)
     .replace(/[^\x00-\x7e]/g, character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
+const dotnetJson = (text: string) =>
+  JSON.stringify(text)
+    .slice(1, -1)
+    .replace(/\\"|[&'+<>`]|[^\x00-\x7e]/g, part => {
+      const code = part
+        .charCodeAt(part.length - 1)
+        .toString(16)
+        .toUpperCase()
+      return `\\u${code.padStart(4, '0')}`
+    })
+const asLatin1 = (text: string) => Buffer.from(text).toString('latin1')
+
 // As independent encoders write a value: the redactor has code of its own for each.
 const ECHOES: readonly [name: string, encode: (text: string) => string][] = [
   ['as it is', text => text],
@@ -62,6 +74,10 @@ const ECHOES: readonly [name: string, encode: (text: string) => string][] = [
         .replace(/[<>&]/g, c => `\\u00${hexEach(c, x => x)}`),
   ],
   ['JSON of Python', asciiJson],
+  ['JSON of .NET', dotnetJson],
+  ['JSON of Python that read latin1', text => asciiJson(asLatin1(text))],
+  ['JSON of .NET that read latin1', text => dotnetJson(asLatin1(text))],
+  ['UTF-8 of a server that read latin1', text => JSON.stringify(asLatin1(text)).slice(1, -1)],
 ]
 
 for (const [name, encode] of ECHOES) {
