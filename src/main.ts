@@ -38,7 +38,7 @@ const problems = unsafeRuntime({
   version: process.version,
   flags: process.execArgv,
   env: process.env,
-  ownPreloads: [preload, `file://${preload}`],
+  ownPreloads: [preload, `file://${preload.split('/').map(encodeURIComponent).join('/')}`],
 })
 for (const { code, what, why } of problems) {
   process.stderr.write(`cloakroom: error ${code}: ${what}: ${why}\n`)

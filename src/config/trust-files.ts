@@ -35,16 +35,24 @@ export function trustFilesOf(config: Pick<Config, 'ca'>): TrustFiles {
   }
 }
 
-/**
- * Writes the files, where they differ from what is there.
- *
- * @param ownPem - our CA, and its predecessor while both are in use.
- * @returns whether anything was written.
- */
-export async function writeTrustFiles(
-  config: Pick<Config, 'ca' | 'upstream'>,
-  ownPem: string,
-): Promise<boolean> {
+/** The CA in use, and beside it while a rotation lasts (`cloakroom ca rotate`) the one to come and the one before. */
+export function ownCertificateFiles({ ca }: Pick<Config, 'ca'>): {
+  readonly current: string
+  readonly next: string
+  readonly previous: string
+} {
+  return { current: ca.certificate, next: `${ca.certificate}.next`, previous: `${ca.certificate}.previous` }
+}
+
+/** All CA certificates of ours that there are, as one PEM text: what apps trust, and what no upstream may use (H3). */
+export function readOwnCertificates(config: Pick<Config, 'ca'>): string {
+  const { current, next, previous } = ownCertificateFiles(config)
+  return readFileSync(current, 'utf8') + (readOrNothing(next) ?? '') + (readOrNothing(previous) ?? '')
+}
+
+/** Writes the files, where they differ from what is there; tells whether it did. */
+export async function writeTrustFiles(config: Pick<Config, 'ca' | 'upstream'>): Promise<boolean> {
+  const ownPem = readOwnCertificates(config)
   const files = trustFilesOf(config)
   const pems = [...config.upstream.certificateAuthorities.map(file => readFileSync(file, 'utf8')), ownPem]
   const bundle = bundlePem(pems)
