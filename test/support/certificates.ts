@@ -37,9 +37,10 @@ export function aServerCertificate(
     readonly notBefore?: number
     readonly notAfter?: number
     readonly isCa?: boolean
+    readonly keys?: { readonly publicKey: KeyObject; readonly privateKey: KeyObject }
   } = {},
 ): ServerCertificate & TestAuthority {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { publicKey, privateKey } = options.keys ?? generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const host = options.host ?? 'api.example.test'
   const subject = distinguishedName(host.slice(0, 64))
   const issuerName = issuer === 'self' ? subject : (readAuthority(issuer.certificatePem)?.subject ?? subject)
