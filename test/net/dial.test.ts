@@ -130,7 +130,7 @@ t.test('a certificate of a weak key is refused', async t => {
 
   t.equal(
     await dialResult(t, { ...weak, ciphers: 'DEFAULT@SECLEVEL=0' }),
-    'UPSTREAM_CERTIFICATE too weak bad_certificate',
+    'UPSTREAM_CERTIFICATE not acceptable to OpenSSL bad_certificate',
   )
 })
 
@@ -380,7 +380,7 @@ t.test(
   'a good certificate for a name and for an address is accepted; SNI is the name, and none for an address',
   async t => {
     const names: (string | false | null)[] = []
-    const serve = (socket: TLSSocket) => names.push(socket.servername ?? false)
+    const serve = (socket: TLSSocket) => names.push(socket.end().servername ?? false)
     const byName = await aTlsServer(t, aServerCertificate(CA), serve)
     const byAddress = await aTlsServer(t, aServerCertificate(CA, { host: '127.0.0.1' }), serve)
     const timings: string[] = []
@@ -396,10 +396,9 @@ t.test(
       t.equal(socket.authorized, true)
       t.match(endpoint, { address: '127.0.0.1', allowed: 'by_operator' })
       t.equal(resumed, false)
-      socket.destroy()
+      await once(socket.end('x'), 'close')
     }
 
-    while (names.length < 2) await new Promise(setImmediate)
     t.same(names, [HOST, false])
     t.same(timings, ['dns', 'tcp', 'tls', 'dns', 'tcp', 'tls'])
     t.same(results, ['ok', 'ok'])
