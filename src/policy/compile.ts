@@ -5,8 +5,8 @@
  */
 import { hash } from 'node:crypto'
 import { isEveryPath } from '../base/glob.ts'
-import { byPosition, validate } from '../base/validate.ts'
-import { type DataPath, type Fault, faultAt, formatPath, type ParsedYaml, parseYaml } from '../base/yaml.ts'
+import { byPosition } from '../base/validate.ts'
+import { type DataPath, type Fault, faultAt, formatPath, type ParsedYaml } from '../base/yaml.ts'
 import type { Caller } from '../model/caller.ts'
 import type { Scheme } from '../model/target.ts'
 import { parseTenantId, type TenantId } from '../model/tenant.ts'
@@ -22,10 +22,10 @@ import {
   targetKey,
 } from './compiled.ts'
 import { type Conflict, findConflicts, mostSpecificFirst } from './overlap.ts'
-import { type CallerSource, PolicySchema, type PolicySource } from './schema.ts'
+import type { CallerSource } from './schema.ts'
+import { type PolicyFile, type PolicyText, readSources } from './source.ts'
 
-/** One policy file: its name for messages, and its text. */
-export type PolicyText = { readonly file: string; readonly text: string }
+export type { PolicyText } from './source.ts'
 
 export type CompileOptions = {
   /** Whether an IP target may get credentials; none may by default (rulings.md 7). */
@@ -39,22 +39,16 @@ export type Compiled =
 /** Compiles policy files as if they were one: their callers, rules and tests are put together in order. */
 export function compilePolicy(texts: readonly PolicyText[], options: CompileOptions = {}): Compiled {
   const faults: Fault[] = []
-  const files: PolicyFile[] = []
-  for (const { file, text } of texts) {
-    const parsed = parseYaml(text, { file })
-    const valid = validate(PolicySchema, parsed)
-    if (valid.kind === 'faults') faults.push(...valid.faults)
-    else files.push({ parsed, source: valid.value })
-  }
-  // A file that cannot be read as a policy would make its callers unknown to the others: more noise than help.
-  if (faults.length > 0) return { kind: 'faults', faults: faults.sort(byPosition) }
+  const files = readSources(texts, faults)
+  // Without the names in a file that is not YAML, every reference to them would be a fault: more noise than help.
+  if (files.some(({ parsed }) => parsed.data === undefined)) return { kind: 'faults', faults }
   const drafts = compileCallers(files, faults)
-  const rules = compileRules(files, drafts, faults)
-  const tests = compileTests(
-    files,
-    { callers: [...drafts.keys()], rules: files.flatMap(namesOfRules) },
-    faults,
-  )
+  const names = {
+    callers: files.flatMap(({ callerNames }) => callerNames),
+    rules: files.flatMap(({ ruleNames }) => ruleNames),
+  }
+  const rules = compileRules(files, names.callers, faults)
+  const tests = compileTests(files, names, faults)
   const unmatched = unmatchedOf(files, faults)
   if (faults.length > 0) return { kind: 'faults', faults: faults.sort(byPosition) }
   return { kind: 'compiled', policy: assemble({ texts, drafts, rules, tests, unmatched }, options) }
@@ -66,7 +60,6 @@ export function hashTexts(texts: readonly PolicyText[]): string {
   return `sha256:${hash('sha256', framed, 'hex')}`
 }
 
-type PolicyFile = { readonly parsed: ParsedYaml; readonly source: PolicySource }
 type CallerDraft = { readonly caller: Caller; readonly passwordHashes: readonly Buffer[] }
 
 function complainAt(parsed: ParsedYaml, base: DataPath, faults: Fault[]): Complain {
@@ -76,9 +69,9 @@ function complainAt(parsed: ParsedYaml, base: DataPath, faults: Fault[]): Compla
 function compileCallers(files: readonly PolicyFile[], faults: Fault[]): Map<string, CallerDraft> {
   const drafts = new Map<string, CallerDraft>()
   let loopback: string | undefined
-  for (const { parsed, source } of files) {
-    for (const [i, written] of (source.callers ?? []).entries()) {
-      const complain = complainAt(parsed, ['callers', i], faults)
+  for (const { parsed, callers } of files) {
+    for (const { at, source: written } of callers) {
+      const complain = complainAt(parsed, ['callers', at], faults)
       if (drafts.has(written.id)) complain(['id'], 'another caller has this name')
       const draft = compileCaller(written, complain)
       if (draft.caller.via === 'loopback' && loopback !== undefined) {
@@ -127,18 +120,18 @@ function compileTenants(list: readonly string[], complain: Complain): '*' | read
 
 function compileRules(
   files: readonly PolicyFile[],
-  drafts: ReadonlyMap<string, CallerDraft>,
+  callers: readonly string[],
   faults: Fault[],
 ): readonly CompiledRule[] {
   const rules: CompiledRule[] = []
   const seen = new Set<string>()
-  for (const { parsed, source } of files) {
-    for (const [i, written] of (source.rules ?? []).entries()) {
-      const complain = complainAt(parsed, ['rules', i], faults)
+  for (const { parsed, rules: entries } of files) {
+    for (const { at, source: written } of entries) {
+      const complain = complainAt(parsed, ['rules', at], faults)
       if (seen.has(written.id)) complain(['id'], 'another rule has this name')
       seen.add(written.id)
-      const place = { file: parsed.file, ...parsed.position(['rules', i]) }
-      const rule = compileRule(written, { callers: [...drafts.keys()], written: place, complain })
+      const place = { file: parsed.file, ...parsed.position(['rules', at]) }
+      const rule = compileRule(written, { callers, written: place, complain })
       if (rule !== undefined) rules.push(rule)
     }
   }
@@ -160,12 +153,12 @@ function conflictFault({ first, second, kind, example }: Conflict): Fault {
 }
 
 function unmatchedOf(files: readonly PolicyFile[], faults: Fault[]): 'deny' | 'observe' {
-  const written = files.filter(({ source }) => source.unmatched !== undefined)
-  for (const { parsed, source } of written.slice(1)) {
-    if (source.unmatched === written[0]?.source.unmatched) continue
-    faults.push(faultAt(parsed, ['unmatched'], 'another file says otherwise'))
+  const [first, ...others] = files.filter(({ unmatched }) => unmatched !== undefined)
+  for (const { parsed, unmatched } of others) {
+    if (unmatched !== first?.unmatched)
+      faults.push(faultAt(parsed, ['unmatched'], 'another file says otherwise'))
   }
-  return written[0]?.source.unmatched ?? 'deny'
+  return first?.unmatched ?? 'deny'
 }
 
 type Parts = {
@@ -212,20 +205,16 @@ function indexRules(
   return { targets, hosts }
 }
 
-function namesOfRules({ source }: PolicyFile): readonly string[] {
-  return (source.rules ?? []).map(rule => rule.id)
-}
-
 function compileTests(
   files: readonly PolicyFile[],
   known: { readonly callers: readonly string[]; readonly rules: readonly string[] },
   faults: Fault[],
 ): readonly CompiledTest[] {
-  return files.flatMap(({ parsed, source }) =>
-    (source.tests ?? []).flatMap((test, i) => {
-      const written = { file: parsed.file, ...parsed.position(['tests', i]) }
-      const complain = complainAt(parsed, ['tests', i], faults)
-      return compileTest(test, { ...known, written, complain }) ?? []
+  return files.flatMap(({ parsed, tests }) =>
+    tests.flatMap(({ at, source }) => {
+      const written = { file: parsed.file, ...parsed.position(['tests', at]) }
+      const complain = complainAt(parsed, ['tests', at], faults)
+      return compileTest(source, { ...known, written, complain }) ?? []
     }),
   )
 }

@@ -9,8 +9,9 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { CloakroomError, type ErrorCode } from '../base/errors.ts'
 import { type Fault, formatFault, MAX_YAML_SIZE } from '../base/yaml.ts'
 import { formatTestResult, runPolicyTests } from './check.ts'
-import { type CompileOptions, compilePolicy, type PolicyText } from './compile.ts'
+import { type CompileOptions, compilePolicy } from './compile.ts'
 import type { CompiledPolicy } from './compiled.ts'
+import type { PolicyText } from './source.ts'
 
 export type ReadPolicy =
   | { readonly kind: 'texts'; readonly texts: readonly PolicyText[] }

@@ -62,7 +62,7 @@ const Identify = v.pipe(
   v.description('How the caller is known: exactly one way'),
 )
 
-const CallerSource = v.strictObject({
+export const CallerSchema = v.strictObject({
   id: id('Name of the caller; also the user name of its proxy credentials'),
   identify: Identify,
   tenants: texts("Tenants that the caller may act for; ['*'] for all"),
@@ -73,7 +73,7 @@ const SwapSource = v.strictObject({
   in: texts('Locations: header.NAME, basic.user, basic.password, query.NAME, path'),
 })
 
-const RuleSource = v.strictObject({
+export const RuleSchema = v.strictObject({
   id: id('Name of the rule, in audit records and metrics'),
   callers: texts('Callers that the rule is for'),
   target: text('https://host, or https://*.example.com for exactly one label; port 443 unless written'),
@@ -113,7 +113,7 @@ const RuleSource = v.strictObject({
   http2: v.optional(v.pipe(v.boolean(), v.description('Offer HTTP/2 (not supported by this version)'))),
 })
 
-const TestSource = v.strictObject({
+export const TestSchema = v.strictObject({
   given: v.strictObject({
     caller: text('Caller that asks'),
     request: text("'POST https://api.example.com/v1/items', or 'CONNECT https://api.example.com'"),
@@ -145,18 +145,17 @@ export const PolicySchema = v.pipe(
         v.description('What happens to hosts that no rule names: deny (default), or observe for roll-outs'),
       ),
     ),
-    callers: v.optional(v.pipe(v.array(CallerSource), v.description('The programs that may use the proxy'))),
+    callers: v.optional(v.pipe(v.array(CallerSchema), v.description('The programs that may use the proxy'))),
     rules: v.optional(
-      v.pipe(v.array(RuleSource), v.description('What they may do; nothing else is allowed')),
+      v.pipe(v.array(RuleSchema), v.description('What they may do; nothing else is allowed')),
     ),
     tests: v.optional(
-      v.pipe(v.array(TestSource), v.description('Run at load and by "cloakroom policy test"')),
+      v.pipe(v.array(TestSchema), v.description('Run at load and by "cloakroom policy test"')),
     ),
   }),
   v.title('Cloakroom policy'),
 )
 
-export type PolicySource = v.InferOutput<typeof PolicySchema>
-export type CallerSource = v.InferOutput<typeof CallerSource>
-export type RuleSource = v.InferOutput<typeof RuleSource>
-export type TestSource = v.InferOutput<typeof TestSource>
+export type CallerSource = v.InferOutput<typeof CallerSchema>
+export type RuleSource = v.InferOutput<typeof RuleSchema>
+export type TestSource = v.InferOutput<typeof TestSchema>

@@ -9,8 +9,9 @@ import { type FSWatcher, watch } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Clock, type Milliseconds, seconds, type Timer } from '../base/clock.ts'
 import type { Fault } from '../base/yaml.ts'
-import { hashTexts, type PolicyText } from './compile.ts'
+import { hashTexts } from './compile.ts'
 import { readPolicyFiles } from './load.ts'
+import type { PolicyText } from './source.ts'
 
 export type WatchOptions = {
   readonly files: readonly string[]
