@@ -96,6 +96,16 @@ export class EmbeddedReader implements SecretStore {
     this.#placeholders.clear()
   }
 
+  /** Asks the database now, or takes an answer of this half second: for health checks. */
+  isReadable(): boolean {
+    try {
+      this.#noticeChanges()
+      return this.#answeredAt === this.#askedAt
+    } catch {
+      return false
+    }
+  }
+
   // Every index key is asked for, also after a hit: the number of look-ups does not tell which key found it.
   async #locateOne(placeholder: string): Promise<SecretInfo | undefined> {
     let found: SecretInfo | undefined

@@ -8,7 +8,8 @@ import { createKeyFile, formatKeyFile, openKeyFile, parseKeyFile } from '../../s
 import { KEY_PROVIDERS, openKeyProvider } from '../../src/keys/providers.ts'
 import { openSealed, sealFile } from '../../src/keys/sealed-file.ts'
 import { keyProviderContract } from '../contract/key-provider.ts'
-import { aDirectory, aProvider } from '../support/store.ts'
+import { aDirectory } from '../support/directory.ts'
+import { aProvider } from '../support/store.ts'
 
 const aKeyFile = async (t: Parameters<typeof aDirectory>[0]) => {
   const path = join(aDirectory(t), 'root.key')

@@ -1,9 +1,8 @@
 /**
  * A real embedded store in a directory of its own, for tests.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Test } from 'tap'
 import type { Clock } from '../../src/base/clock.ts'
 import { randomBytes } from '../../src/base/random.ts'
 import { keyFrom } from '../../src/keys/derive.ts'
@@ -12,19 +11,11 @@ import type { KeyProvider } from '../../src/keys/provider.ts'
 import type { SecretRef } from '../../src/model/secret.ts'
 import { parseTenantId, type TenantId } from '../../src/model/tenant.ts'
 import { type EmbeddedOptions, type EmbeddedStore, openEmbeddedStore } from '../../src/secrets/embedded.ts'
-import type { PutRequest } from '../../src/secrets/store.ts'
+import type { PutRequest, SecretStore } from '../../src/secrets/store.ts'
 import type { Database } from '../../src/storage/database.ts'
 import { openSqlite } from '../../src/storage/sqlite.ts'
 import { manualClock } from './clock.ts'
-
-type Cleanup = { teardown(run: () => unknown): void }
-
-/** A directory of mode 0700 that goes with the test. */
-export function aDirectory(t: Cleanup): string {
-  const directory = mkdtempSync(join(tmpdir(), 'cloakroom-'))
-  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
-  return directory
-}
+import { aDirectory } from './directory.ts'
 
 export function aProvider(): KeyProvider {
   return createFileProvider(keyFrom(randomBytes(32)))
@@ -60,25 +51,30 @@ export type TestStoreOptions = {
   readonly wrap?: (database: Database) => Database
 } & Pick<EmbeddedOptions, 'cacheBytes' | 'maxStale'>
 
-export async function aStore(t: Cleanup, options: TestStoreOptions = {}): Promise<TestStore> {
-  const {
-    directory = aDirectory(t),
-    provider = aProvider(),
-    clock = manualClock(),
-    wrap,
-    ...bounds
-  } = options
+export async function aStore(t: Test, options: TestStoreOptions = {}): Promise<TestStore> {
+  const { directory = aDirectory(t), provider = aProvider(), clock = manualClock(), wrap } = options
   const file = join(directory, 'store.db')
   const opened = openSqlite({ file })
   t.teardown(() => opened.close().catch(() => undefined)) // some tests close it themselves
   const database = wrap?.(opened) ?? opened
-  const vault = await openEmbeddedStore({ database, provider, clock, ...bounds })
+  const vault = await openEmbeddedStore({ database, provider, clock, ...boundsOf(options) })
   return { ...vault, directory, file, database, provider }
+}
+
+// By name: what a test passes may be a whole other store.
+function boundsOf({
+  cacheBytes,
+  maxStale,
+}: TestStoreOptions): Pick<EmbeddedOptions, 'cacheBytes' | 'maxStale'> {
+  return {
+    ...(cacheBytes === undefined ? {} : { cacheBytes }),
+    ...(maxStale === undefined ? {} : { maxStale }),
+  }
 }
 
 /** Opens what a placeholder stands for, as the data path does; undefined when it stands for nothing. */
 export async function openPlaceholder(
-  { store }: Pick<EmbeddedStore, 'store'>,
+  { store }: { readonly store: SecretStore },
   placeholder: string,
 ): Promise<string | undefined> {
   const [info] = await store.locate([placeholder])
