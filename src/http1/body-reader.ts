@@ -90,7 +90,6 @@ export class BodyReader {
 
   /** Tells what the end of the connection means here. */
   finish(): 'done' | 'truncated' {
-    if (this.#refusal !== undefined) return 'truncated'
     if (this.#state === 'until-close') this.#state = 'done'
     return this.#state === 'done' ? 'done' : 'truncated'
   }

@@ -35,8 +35,9 @@ export function findLine(section: Section, from: number): Line | Incomplete | Re
     return text.length < limits.bytes ? INCOMPLETE : tooLarge(side, 'section too long', limits.bytes)
   }
   const end = feed - 1
-  // RFC 9112 2.2 lets a recipient take a lone LF for a line end: two readers would see two messages.
-  if (end < from || text.charCodeAt(end) !== CR) return malformed(side, 'bare LF')
+  // RFC 9112 2.2 lets a recipient take a lone LF for a line end: two readers would see two messages. An LF at `from` is one too:
+  // before it stands the LF of the line before, or nothing.
+  if (text.charCodeAt(end) !== CR) return malformed(side, 'bare LF')
   if (end - from > limits.line) return tooLarge(side, 'line too long', limits.line)
   return { kind: 'line', end }
 }

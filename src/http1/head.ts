@@ -155,7 +155,7 @@ function parseStatusLine(text: string, end: number): StatusLine | Refusal {
   const minor = text.charCodeAt(7) - ZERO
   if (!text.startsWith('HTTP/1.') || (minor !== 0 && minor !== 1)) return malformed('response', 'version')
   if (text.charCodeAt(8) !== SP) return malformed('response', 'status line')
-  const status = statusOf(text, end)
+  const status = statusOf(text)
   // E5: classes end at 5xx; 999 and the like pass Node's parser and mean nothing to a caller.
   if (status < 100 || status > 599) return malformed('response', 'status')
   if (end > 12 && text.charCodeAt(12) !== SP) return malformed('response', 'status')
@@ -163,9 +163,8 @@ function parseStatusLine(text: string, end: number): StatusLine | Refusal {
   return { kind: 'status-line', minor, status, reason: text.slice(13, Math.max(13, end)) }
 }
 
-// Three digits at 9, or 0.
-function statusOf(text: string, end: number): number {
-  if (end < 12) return 0
+// Three digits at 9, or 0; a line that is too short has its CR among them.
+function statusOf(text: string): number {
   const hundreds = text.charCodeAt(9) - ZERO
   const tens = text.charCodeAt(10) - ZERO
   const ones = text.charCodeAt(11) - ZERO

@@ -70,6 +70,14 @@ t.test('bytes that were found incomplete are not read again until a line ends', 
   t.match(after(firstLine.length), { kind: 'incomplete' }, 'nothing new: the bytes were not looked at')
 })
 
+t.test('a head that reaches the limit in crumbs is refused although no line ends', async t => {
+  const endless = latin1(`GET /${'a'.repeat(HEAD_LIMITS.bytes)}`)
+  const upTo = (length: number) => parseRequestHead(endless.subarray(0, length), HEAD_LIMITS, length - 1)
+
+  t.match(upTo(HEAD_LIMITS.bytes - 1), { kind: 'incomplete' })
+  t.match(upTo(HEAD_LIMITS.bytes), { code: 'REQUEST_HEAD_TOO_LARGE' })
+})
+
 t.test('a head in single bytes costs one reading a line', async t => {
   const bytes = latin1(`GET / HTTP/1.1\r\n${`A: ${'b'.repeat(319)}\r\n`.repeat(99)}\r\n`)
   let readings = 0

@@ -158,6 +158,14 @@ t.test('a status outside 100 to 599 is not written', async t => {
   }
 })
 
+t.test('a header without a name is not written', async t => {
+  t.equal(isToken(''), false)
+  t.equal(
+    attempt(() => request([['', 'b']])),
+    'refused',
+  )
+})
+
 t.test('a chunk of nothing is not written, because it would end the body', async t => {
   for (const length of [0, -1, 1.5, Number.NaN, 2 ** 53]) {
     t.equal(
