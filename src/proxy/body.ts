@@ -6,7 +6,7 @@
 import { CloakroomError } from '../base/errors.ts'
 import { isForbiddenTrailer } from '../http1/trailers.ts'
 import type { BodySink, BodySource, HeaderList } from '../model/message.ts'
-import { mayHoldPlaceholder } from '../swap/disguise.ts'
+import { holdsPlaceholder } from '../swap/find.ts'
 
 /** Takes a body's chunks one by one; see swap/guard.ts. */
 export interface BodyGuard {
@@ -45,8 +45,7 @@ export function guardBody(source: BodySource, guard: BodyGuard): BodySource {
 
 // C1: a trailer is no place for a placeholder; names that frame, route or authenticate are never carried (rulings.md 6).
 function guardedTrailers(trailers: HeaderList): HeaderList {
-  if (trailers.some(([name, value]) => mayHoldPlaceholder(name) || mayHoldPlaceholder(value)))
-    throw new CloakroomError('SWAP_REFUSED_IN_BODY', {})
+  if (holdsPlaceholder(trailers)) throw new CloakroomError('SWAP_REFUSED_IN_BODY', {})
   return trailers.filter(([name]) => !isForbiddenTrailer(name))
 }
 

@@ -106,17 +106,19 @@ export class RuleLimiter {
   }
 }
 
-// security.md C16: an honest caller has no placeholder refused; twenty a minute leave room for a bad deploy.
-const GUESSES = 20
+// security.md C16: an honest caller has no placeholder refused; what is allowed leaves room for a bad deploy.
 const GUESS_WINDOW = minutes(1)
 
 /** One budget of refused placeholders for each caller (rulings.md 11). */
 export class GuessBudget {
   readonly #clock: Clock
+  readonly #guesses: number
   readonly #buckets = new Map<string, Bucket>()
 
-  constructor(clock: Clock) {
+  /** @param guesses - refused placeholders a minute. */
+  constructor(clock: Clock, guesses: number) {
     this.#clock = clock
+    this.#guesses = guesses
   }
 
   /** @throws SWAP_GUESSING when the caller has used its budget up */
@@ -128,7 +130,8 @@ export class GuessBudget {
   /** Counts a refused placeholder. Caller ids come from policy, so the table is bounded. */
   spend(callerId: string): void {
     const now = this.#clock.monotonic()
-    const bucket = this.#buckets.get(callerId) ?? new Bucket(GUESSES / (GUESS_WINDOW / 1000), GUESSES, now)
+    const bucket =
+      this.#buckets.get(callerId) ?? new Bucket(this.#guesses / (GUESS_WINDOW / 1000), this.#guesses, now)
     this.#buckets.set(callerId, bucket)
     bucket.take(now)
   }

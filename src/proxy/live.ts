@@ -5,6 +5,7 @@
  * (rulings.md 20).
  */
 import { formatSecretRef, type SecretRef } from '../model/secret.ts'
+import type { Target } from '../model/target.ts'
 
 /** One thing that is open. `cancel` ends it at once; it may be called more than once. */
 export type Open = {
@@ -13,6 +14,8 @@ export type Open = {
   tenant?: string
   /** formatTarget form. */
   target?: string
+  /** Set for tunnels, which a new policy may no longer allow. */
+  parsedTarget?: Target
   /** `tenant/name` of each secret whose credential it uses. */
   secrets: readonly string[]
   cancel(cause: unknown): void

@@ -13,7 +13,7 @@ import { type Decision, formatLocation, type Permit, type Reason } from '../mode
 import type { ExchangeRecord, OutcomeKind, PhaseTimes } from '../model/exchange.ts'
 import type { RequestHead, ResponseHead } from '../model/message.ts'
 import { formatSecretRef, type SecretValue } from '../model/secret.ts'
-import { formatTarget } from '../model/target.ts'
+import { formatTarget, type Target } from '../model/target.ts'
 import { maskPlaceholder } from '../swap/placeholder.ts'
 import type { ExchangeDeps } from './exchange.ts'
 import { stripResponse } from './hop-by-hop.ts'
@@ -173,8 +173,9 @@ export class OpenExchange {
   }
 
   /** From here on it is a tunnel: a drain does not wait for it. */
-  becomesTunnel(): void {
+  becomesTunnel(target: Target): void {
     this.#isDetached = true
+    this.open.parsedTarget = target
     this.#deps.live.remove(this.open)
     this.open.kind = 'tunnel'
     this.#deps.live.add(this.open)

@@ -43,7 +43,7 @@ export async function runTunnel(deps: TunnelDeps, tunnel: Tunnel): Promise<void>
     upstream.destroy()
     throw exchange.signal.reason
   }
-  exchange.becomesTunnel()
+  exchange.becomesTunnel(target)
   exchange.sending()
   const caller = accept(connection)
   deps.onTunnel('passthrough', 'opened')

@@ -7,7 +7,7 @@
 import { constants } from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { Cache } from '../base/cache.ts'
-import { type Clock, days, seconds } from '../base/clock.ts'
+import { type Clock, days, type Milliseconds, seconds } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
 import type { Authority, LeafCertificate } from './authority.ts'
 import { createTickets } from './tickets.ts'
@@ -24,7 +24,8 @@ export type LeafCacheOptions = {
   /** New leaves a second, and how many may come at once after a pause. */
   readonly mintRate?: number
   readonly mintBurst?: number
-  readonly onMint?: () => void
+  /** Told how long a minting took. */
+  readonly onMint?: (duration: Milliseconds) => void
   readonly onCache?: (cache: string, result: 'hit' | 'miss') => void
   readonly onEvict?: (cache: string) => void
 }
@@ -60,8 +61,9 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
 
   const load = async (host: string): Promise<Leaf> => {
     if (!takeMint()) throw new CloakroomError('TLS_LEAF_REFUSED', {})
+    const started = clock.monotonic()
     const leaf = authority.mint(host)
-    options.onMint?.()
+    options.onMint?.(clock.monotonic() - started)
     const context = createContext(leaf)
     tickets.apply(context)
     const now = clock.now()

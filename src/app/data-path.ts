@@ -1,0 +1,346 @@
+/**
+ * The data path put together: who listens, who dials, and what an exchange gets of the rest of the house.
+ */
+import { readFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import { dirname, join } from 'node:path'
+import { CloakroomError, isError } from '../base/errors.ts'
+import { describeCause, type Log } from '../base/log.ts'
+import { readPrivateKey } from '../config/key-files.ts'
+import type { Config } from '../config/schema.ts'
+import { identify } from '../identity/identify.ts'
+import type { Metrics } from '../metrics/observe.ts'
+import { formatSecretRef, type SecretRef } from '../model/secret.ts'
+import { createAddressGuard, type Endpoint } from '../net/address.ts'
+import { createDialer, type Dialer } from '../net/dial.ts'
+import { createPool, type Pool } from '../net/pool.ts'
+import type { CompiledPolicy } from '../policy/compiled.ts'
+import { decide, decideConnection } from '../policy/decide.ts'
+import type { ConnectDeps } from '../proxy/connect.ts'
+import type { ExchangeDeps, PolicySnapshot } from '../proxy/exchange.ts'
+import { HaltSwitch } from '../proxy/halt.ts'
+import type { Http1Limits } from '../proxy/http1.ts'
+import { GuessBudget, RuleLimiter } from '../proxy/limits.ts'
+import { Connections, createListener, type Listener } from '../proxy/listener.ts'
+import { Live, uses } from '../proxy/live.ts'
+import { presentedBy } from '../proxy/presented.ts'
+import { createRelay, type Relay, Tickets } from '../proxy/relay.ts'
+import { createResolver } from '../secrets/resolve.ts'
+import { type Authority, loadAuthority } from '../tls/authority.ts'
+import { createLeafCache } from '../tls/leaf-cache.ts'
+import { createTerminator } from '../tls/terminate.ts'
+import { loadUpstreamTrust } from '../tls/trust.ts'
+import type { Vault } from './vault.ts'
+
+export type DataPath = {
+  readonly authority: Authority
+  readonly live: Live
+  readonly halt: HaltSwitch
+  readonly connections: Connections
+  readonly pool: Pool
+  readonly proxy: Listener
+  readonly relay: Relay | undefined
+  /** The relay's way in; undefined without a relay. */
+  readonly privateDoor: Listener | undefined
+  /** Ends what uses a secret that may no longer be used (rulings.md 20). */
+  revoke(secret: SecretRef): void
+  /** Ends tunnels that a new policy does not allow, and forgets counts of rules that may have changed. */
+  policyReplaced(policy: CompiledPolicy): void
+}
+
+export type DataPathOptions = {
+  readonly config: Config
+  readonly log: Log
+  readonly vault: Vault
+  readonly meters: Metrics
+  /** Our other listeners' addresses: never dialled (security.md A10). */
+  readonly otherListeners: () => readonly Endpoint[]
+}
+
+/** @throws TLS_AUTHORITY_INVALID, KEY_*, CONFIG_INVALID */
+export async function assembleDataPath(options: DataPathOptions): Promise<DataPath> {
+  const { config, vault, meters } = options
+  const { clock } = vault
+  const authority = await openAuthority(options)
+  const live = new Live()
+  const halt = new HaltSwitch(live)
+  const connections = new Connections()
+  const tickets = new Tickets()
+  const limiter = new RuleLimiter(clock)
+  const ours: (Listener | Relay)[] = []
+  const dialer = makeDialer(options, authority, () => [
+    ...ours.flatMap(listener => endpointOf(listener.address())),
+    ...options.otherListeners(),
+  ])
+  const pool = createPool({
+    dialer,
+    clock,
+    maxIdle: config.upstream.idleConnections,
+    idleTimeout: config.upstream.idleTimeout,
+  })
+  const exchange = exchangeDeps(options, { live, halt, limiter, pool, tickets })
+  const connect = connectDeps(options, { authority, exchange, dialer, live, connections })
+  const door = {
+    clock,
+    http1: http1Limits(config),
+    maxConnections: config.proxy.maxConnections,
+    connections,
+    exchange,
+  }
+  const proxy = createListener({
+    ...door,
+    name: 'proxy',
+    listen: { kind: 'tcp', ...config.proxy.listen },
+    connect,
+  })
+  ours.push(proxy)
+  const relayed = relayOf(options, { door, exchange, tickets })
+  if (relayed !== undefined) ours.push(relayed.relay)
+  return {
+    authority,
+    live,
+    halt,
+    connections,
+    pool,
+    proxy,
+    relay: relayed?.relay,
+    privateDoor: relayed?.privateDoor,
+    revoke(secret) {
+      live.cancel(open => uses(open, secret), new CloakroomError('SWAP_REFUSED', {}))
+      pool.closeIdle(key => key.includes(`\n${formatSecretRef(secret)}@`))
+    },
+    policyReplaced(policy) {
+      limiter.reset()
+      meters.setPolicy(
+        policy.hash,
+        policy.rules.map(rule => rule.id),
+      )
+      closeForbiddenTunnels(live, policy)
+    },
+  }
+}
+
+async function openAuthority({ config, vault }: DataPathOptions): Promise<Authority> {
+  const privateKey = await readPrivateKey(vault.provider, { kind: 'ca', path: config.ca.key })
+  const file = config.ca.certificate
+  return loadAuthority({ certificatePem: readFileSync(file, 'utf8'), privateKey, clock: vault.clock, file })
+}
+
+function makeDialer(
+  options: DataPathOptions,
+  authority: Authority,
+  ownListeners: () => readonly Endpoint[],
+): Dialer {
+  const { config, vault, meters } = options
+  const guard = createAddressGuard({
+    allowAddresses: config.upstream.allowAddresses,
+    ownListeners,
+    localAddresses,
+  })
+  const trust = loadUpstreamTrust({
+    certificateAuthorities: config.upstream.certificateAuthorities.map(file => ({
+      file,
+      pem: readFileSync(file, 'utf8'),
+    })),
+    ownCertificatePem: authority.certificatePem,
+  })
+  const { dns, connect, tls } = config.limits
+  return createDialer({
+    guard,
+    overrides: config.upstream.resolve,
+    clock: vault.clock,
+    trust,
+    timeouts: { dns, connect, tls },
+    onCache: meters.onCache,
+    onTiming: meters.onUpstreamConnect,
+    onHandshake: result => meters.onHandshake('upstream', result),
+  })
+}
+
+function localAddresses(): string[] {
+  return Object.values(networkInterfaces()).flatMap(addresses =>
+    (addresses ?? []).map(({ address }) => address),
+  )
+}
+
+type Core = {
+  readonly live: Live
+  readonly halt: HaltSwitch
+  readonly limiter: RuleLimiter
+  readonly pool: Pool
+  readonly tickets: Tickets
+}
+
+function exchangeDeps(options: DataPathOptions, core: Core): ExchangeDeps {
+  const { config, log, vault, meters } = options
+  const { clock, store, policies } = vault
+  const resolver = createResolver({ store: store.store, timeout: config.store.timeout, clock })
+  const timed = async <T>(operation: 'locate' | 'open', work: () => Promise<T>): Promise<T> => {
+    const started = clock.monotonic()
+    try {
+      const result = await work()
+      meters.onStore(operation, 'ok', clock.monotonic() - started)
+      return result
+    } catch (cause) {
+      meters.onStore(operation, 'failed', clock.monotonic() - started)
+      throw cause
+    }
+  }
+  return {
+    clock,
+    log,
+    policy: snapshots(() => policies.current()),
+    presented: inbound => presentedBy(inbound, core.tickets),
+    secrets: {
+      locate: placeholders => timed('locate', () => store.store.locate(placeholders)),
+      resolve: (permit, signal) => timed('open', () => resolver.resolve(permit, signal)),
+    },
+    fingerprint: vault.fingerprint,
+    audit: vault.trail,
+    async acquire(wish) {
+      if (core.pool.stats().leased >= config.limits.inFlight)
+        throw new CloakroomError('SIDECAR_OVERLOADED', { what: 'requests in flight' })
+      return core.pool.acquire(wish).catch(asLoop)
+    },
+    observe: meters.observeExchange,
+    live: core.live,
+    halt: core.halt,
+    limiter: core.limiter,
+    guesses: new GuessBudget(clock, config.limits.guesses),
+    limits: {
+      responseHead: {
+        bytes: config.limits.responseHead,
+        count: config.limits.headers,
+        line: config.limits.responseHead,
+      },
+      upstreamHead: config.limits.upstreamHead,
+      idle: config.limits.idle,
+    },
+  }
+}
+
+// security.md A10: a request that leads back to us is told so, whatever names it went through.
+function asLoop(cause: unknown): never {
+  if (isError(cause, 'NET_ADDRESS_REFUSED') && cause.details.kind === 'own_listener')
+    throw new CloakroomError('REQUEST_LOOP', {}, { cause })
+  throw cause
+}
+
+/** One snapshot object for each compiled policy. */
+function snapshots(current: () => CompiledPolicy): () => PolicySnapshot {
+  let made: { readonly of: CompiledPolicy; readonly snapshot: PolicySnapshot } | undefined
+  return () => {
+    const policy = current()
+    if (made?.of === policy) return made.snapshot
+    const snapshot: PolicySnapshot = {
+      hash: policy.hash,
+      identify: presented => identify(policy, presented),
+      decide: ask => decide(policy, ask),
+      connection: (caller, target) => decideConnection(policy, caller, target),
+    }
+    made = { of: policy, snapshot }
+    return snapshot
+  }
+}
+
+type Connecting = {
+  readonly authority: Authority
+  readonly exchange: ExchangeDeps
+  readonly dialer: Dialer
+  readonly live: Live
+  readonly connections: Connections
+}
+
+function connectDeps(options: DataPathOptions, parts: Connecting): ConnectDeps {
+  const { config, log, vault, meters } = options
+  const { clock } = vault
+  const { limits } = config
+  const leafCache = createLeafCache({
+    authority: parts.authority,
+    clock,
+    max: limits.leaves,
+    mintRate: limits.leafMints,
+    onMint: duration => meters.onLeafMinted('ok', duration),
+    onCache: meters.onCache,
+    onEvict: meters.onEvict,
+  })
+  const terminator = createTerminator({
+    leafCache,
+    clock,
+    handshakeTimeout: limits.handshake,
+    onHandshake: result => meters.onHandshake('client', result),
+    onSilentRejection: host => log.warn('a caller may not trust our CA; see "cloakroom env"', { host }),
+  })
+  let tunnels = 0
+  return {
+    exchange: parts.exchange,
+    clock,
+    http1: http1Limits(config),
+    firstByte: limits.clientHello,
+    terminate: (socket, host) =>
+      terminator.terminate(socket, host).catch(cause => {
+        log.debug('a handshake with a caller failed', { host, cause: describeCause(cause) })
+        throw cause
+      }),
+    adopt: connection => parts.connections.add(connection),
+    dialTcp: async (target, signal) => (await parts.dialer.dialTcp(target, signal).catch(asLoop)).socket,
+    tunnelIdle: limits.tunnelIdle,
+    tunnelAge: limits.tunnelAge,
+    takeTunnel() {
+      if (tunnels >= limits.tunnels) throw new CloakroomError('SIDECAR_OVERLOADED', { what: 'tunnels' })
+      tunnels++
+      return () => {
+        tunnels--
+      }
+    },
+    onTunnel: meters.onTunnel,
+  }
+}
+
+function http1Limits(config: Config): Http1Limits {
+  const { requestHead, headers, requestHeadTimeout, keepAlive, minUploadRate } = config.limits
+  return {
+    head: { bytes: requestHead, count: headers, line: requestHead },
+    headTimeout: requestHeadTimeout,
+    keepAlive,
+    minUploadRate,
+  }
+}
+
+type Door = Omit<Parameters<typeof createListener>[0], 'name' | 'listen' | 'connect'>
+
+function relayOf(
+  { config, vault }: DataPathOptions,
+  parts: { door: Door; exchange: ExchangeDeps; tickets: Tickets },
+): { relay: Relay; privateDoor: Listener } | undefined {
+  const { listen } = config.relay
+  if (listen === undefined) return undefined
+  const socketPath = join(dirname(config.admin.socket), 'relay.sock')
+  const relay = createRelay({
+    listen,
+    socketPath,
+    clock: vault.clock,
+    exchange: parts.exchange,
+    tickets: parts.tickets,
+    headBytes: config.limits.requestHead,
+  })
+  const privateDoor = createListener({
+    ...parts.door,
+    name: 'relay door',
+    listen: { kind: 'unix', path: socketPath },
+    connect: undefined,
+  })
+  return { relay, privateDoor }
+}
+
+function closeForbiddenTunnels(live: Live, policy: CompiledPolicy): void {
+  live.cancel(open => {
+    if (open.kind !== 'tunnel' || open.caller === undefined || open.parsedTarget === undefined) return false
+    const caller = policy.callers.get(open.caller)?.caller
+    return caller === undefined || decideConnection(policy, caller, open.parsedTarget).kind !== 'tunnel'
+  }, new CloakroomError('IDENTITY_REVOKED', {}))
+}
+
+function endpointOf(address: { host: string; port: number } | undefined): Endpoint[] {
+  return address === undefined ? [] : [{ address: address.host, port: address.port }]
+}
