@@ -69,8 +69,27 @@ function conflictOf(first: CompiledRule, second: CompiledRule): Conflict | undef
     return isTie ? { first, second, kind: 'tie', example: `CONNECT ${host}` } : undefined
   }
   const common = commonRequest(first, second)
-  if (common === undefined || ruleContains(first, second) !== ruleContains(second, first)) return undefined
-  return { first, second, kind: 'tie', example: `${common.method} ${host}${common.path}` }
+  if (common === undefined) return undefined
+  const isNested = ruleContains(first, second) !== ruleContains(second, first)
+  const undecided = isNested ? undecidedPath(first, second) : common.path
+  if (undecided === undefined) return undefined
+  return { first, second, kind: 'tie', example: `${common.method} ${host}${undecided}` }
+}
+
+/**
+ * Of two nested rules for one host: a path where the words of rulings.md 14 would choose the outer one all the same, because
+ * that has a more exact pattern for it beside a wider one, as in [/v1, /**]. Such a pair has two answers, so it has none.
+ */
+function undecidedPath(first: CompiledRule, second: CompiledRule): string | undefined {
+  if (hostKey(first.target.host) !== hostKey(second.target.host)) return undefined
+  const [inner, outer] = ruleContains(first, second) ? [second, first] : [first, second]
+  for (const path of inner.paths) {
+    for (const wider of outer.paths) {
+      const common = commonPath(path, wider)
+      if (common !== undefined && !pathContains(wider, path)) return common
+    }
+  }
+  return undefined
 }
 
 /** Tells whether every request of `inner` is one of `outer`, callers aside. */
