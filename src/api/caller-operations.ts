@@ -4,9 +4,9 @@
  * Rule of this file: passwords are made here and shown once; the policy holds their hashes (rulings.md 13).
  */
 import * as v from 'valibot'
-import { CloakroomError } from '../base/errors.ts'
+import { CloakroomError, isError } from '../base/errors.ts'
 import { newCallerPassword } from '../identity/password.ts'
-import type { CompiledCaller } from '../policy/compiled.ts'
+import type { CompiledCaller, CompiledPolicy } from '../policy/compiled.ts'
 import { addCaller, addCallerPassword, removeCallerPasswords } from '../policy/edit.ts'
 import type { ControlDeps } from './control.ts'
 import { read, write } from './operation.ts'
@@ -31,7 +31,10 @@ const oneCaller = v.strictObject({ caller: name })
 export const CALLER_OPERATIONS = {
   'caller.list': read({
     params: v.strictObject({}),
-    run: async deps => [...deps.policy.current().callers.values()].map(known => report(deps, known)),
+    run: async deps => {
+      const policy = await currentPolicy(deps)
+      return [...policy.callers.values()].map(known => report(policy, known))
+    },
   }),
   'caller.add': write({
     params: v.strictObject({
@@ -44,7 +47,7 @@ export const CALLER_OPERATIONS = {
     event: 'caller_added',
     fields: ({ caller, tenants }) => ({ caller, tenants }),
     run: async (deps, { caller, tenants }): Promise<CallerPassword> => {
-      if (deps.policy.current().callers.has(caller)) {
+      if ((await currentPolicy(deps)).callers.has(caller)) {
         throw new CloakroomError('CLI_USAGE', { what: `there is a caller ${caller} already` })
       }
       const { password, sha256 } = newCallerPassword()
@@ -62,7 +65,7 @@ export const CALLER_OPERATIONS = {
       deps,
       { caller, finish },
     ): Promise<CallerPassword | { readonly caller: string; readonly removed: number }> => {
-      const known = knownCaller(deps, caller)
+      const known = await knownCaller(deps, caller)
       const file = await fileOfCaller(deps, caller)
       if (finish) {
         const removed = Math.max(0, known.passwordHashes.length - 1)
@@ -79,15 +82,26 @@ export const CALLER_OPERATIONS = {
     event: 'caller_revoked',
     fields: ({ caller }) => ({ caller }),
     run: async (deps, { caller }) => {
-      knownCaller(deps, caller)
+      await knownCaller(deps, caller)
       await editPolicy(deps, await fileOfCaller(deps, caller), text => removeCallerPasswords(text, caller, 0))
       return { caller }
     },
   }),
 } as const
 
-function knownCaller(deps: ControlDeps, caller: string): CompiledCaller {
-  const known = deps.policy.current().callers.get(caller)
+// A command that acts without a sidecar has loaded no policy yet: only what touches callers needs one.
+async function currentPolicy(deps: ControlDeps): Promise<CompiledPolicy> {
+  try {
+    return deps.policy.current()
+  } catch (cause) {
+    if (!isError(cause, 'POLICY_NOT_LOADED')) throw cause
+    await deps.policy.reload()
+    return deps.policy.current()
+  }
+}
+
+async function knownCaller(deps: ControlDeps, caller: string): Promise<CompiledCaller> {
+  const known = (await currentPolicy(deps)).callers.get(caller)
   if (known === undefined) throw new CloakroomError('API_NOT_FOUND', { what: `caller ${caller}` })
   if (known.caller.via !== 'proxyAuthorization') {
     const what = `caller ${caller} has no password: it is known by its source; change it in the policy file`
@@ -96,8 +110,8 @@ function knownCaller(deps: ControlDeps, caller: string): CompiledCaller {
   return known
 }
 
-function report(deps: ControlDeps, { caller, passwordHashes }: CompiledCaller): CallerReport {
-  const rules = deps.policy.current().rules.filter(rule => rule.callers.has(caller.id))
+function report(policy: CompiledPolicy, { caller, passwordHashes }: CompiledCaller): CallerReport {
+  const rules = policy.rules.filter(rule => rule.callers.has(caller.id))
   return {
     caller: caller.id,
     via: caller.via,

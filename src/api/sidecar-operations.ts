@@ -41,6 +41,13 @@ export const SIDECAR_OPERATIONS = {
     fields: () => ({}),
     run: deps => deps.policy.reload(),
   }),
+  // The command line changes the CA's files itself, since the sidecar need not run; this puts it on record first (M5).
+  'ca.rotation': write({
+    params: v.strictObject({ phase: v.picklist(['prepare', 'finish']), fingerprint: v.string() }),
+    event: 'ca_rotation',
+    fields: ({ phase, fingerprint }) => ({ phase, fingerprint }),
+    run: async (_, { phase }) => ({ phase }),
+  }),
   halt: urgent({ params: scope, run: haltNow }),
   'halt.lift': write({
     params: scope,

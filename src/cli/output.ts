@@ -69,6 +69,11 @@ export function endWhenReaderGoesAway(): void {
   })
 }
 
+/** Where commander writes help that was asked for. */
+export function writeHelp(text: string): void {
+  writeOut(text)
+}
+
 /** The operational log, on stderr. */
 export function logOf(options: { readonly level: LogLevel; readonly format: LogFormat }): Log {
   return createLog({

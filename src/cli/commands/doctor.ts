@@ -1,0 +1,2 @@
+import type { AddCommands } from '../command.ts'
+export const addDoctorCommand: AddCommands = () => undefined

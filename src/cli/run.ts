@@ -1,0 +1,117 @@
+/**
+ * Arguments to command, and what became of it to an exit code: 0 done, 1 failed, 2 wrong usage, 3 cannot reach the sidecar or
+ * the store.
+ *
+ * To add a command, write commands/<name>.ts and add a line to COMMANDS.
+ */
+import { Command, CommanderError } from 'commander'
+import { CloakroomError, type ErrorCode } from '../base/errors.ts'
+import { collect, type Perform } from './command.ts'
+import { addAuditCommands } from './commands/audit.ts'
+import { addCaCommands } from './commands/ca.ts'
+import { addCallerCommands } from './commands/caller.ts'
+import { addCompletionCommand } from './commands/completion.ts'
+import { addDoctorCommand } from './commands/doctor.ts'
+import { addEnvCommand } from './commands/env.ts'
+import { addExecCommand } from './commands/exec.ts'
+import { addInitCommand } from './commands/init.ts'
+import { addPolicyCommands } from './commands/policy.ts'
+import { addRunCommand } from './commands/run.ts'
+import { addSecretCommands } from './commands/secret.ts'
+import { addSidecarCommands } from './commands/sidecar.ts'
+import { addVersionCommand } from './commands/version.ts'
+import { createContext } from './context.ts'
+import { createOutput, endWhenReaderGoesAway, writeHelp } from './output.ts'
+
+// In the order in which help lists them: the first day first.
+const COMMANDS = [
+  addInitCommand,
+  addRunCommand,
+  addExecCommand,
+  addEnvCommand,
+  addSecretCommands,
+  addPolicyCommands,
+  addCallerCommands,
+  addAuditCommands,
+  addCaCommands,
+  addSidecarCommands,
+  addDoctorCommand,
+  addCompletionCommand,
+  addVersionCommand,
+] as const
+
+const UNREACHABLE: readonly ErrorCode[] = [
+  'CLI_UNREACHABLE',
+  'SECRET_STORE_UNAVAILABLE',
+  'SECRET_STORE_TIMEOUT',
+  'STORAGE_FAILED',
+  'KEY_UNAVAILABLE',
+]
+
+/** Runs one command line; never throws. */
+export async function run(argv: readonly string[]): Promise<number> {
+  endWhenReaderGoesAway()
+  let code = 0
+  const said: string[] = []
+  const perform: Perform =
+    handler =>
+    async (...given) => {
+      const command = given.at(-1) as Command
+      const context = createContext(command, process.env)
+      try {
+        code = (await handler({ context, args: command.args, options: command.opts() as never })) ?? 0
+      } catch (cause) {
+        context.output.fail(cause)
+        code = exitCodeOf(cause)
+      }
+    }
+  try {
+    await buildProgram(perform, text => said.push(text)).parseAsync(argv, { from: 'user' })
+    return code
+  } catch (cause) {
+    if (cause instanceof CommanderError && cause.exitCode === 0) return 0 // help was asked for, and shown
+    const output = createOutput({ json: argv.includes('--json'), quiet: false, noColor: true })
+    if (cause instanceof CommanderError && cause.code === 'commander.help')
+      output.say(said.join('')) // no command
+    else output.fail(usageOf(cause))
+    return 2
+  }
+}
+
+/** The whole command line, for parsing and for completion. */
+export function buildProgram(perform: Perform, writeErr: (text: string) => void): Command {
+  const program = new Command('cloakroom')
+    .description(
+      'Swaps placeholders for real credentials on the way out, so that your app never holds a secret.',
+    )
+    .option(
+      '--config <file>',
+      'configuration file (else CLOAKROOM_CONFIG, ./cloakroom.yaml, ./.cloakroom, /etc/cloakroom)',
+    )
+    .option(
+      '--set <option=value>',
+      'override one option, for example --set log.level=debug; may be repeated',
+      collect,
+    )
+    .option('--json', 'results and errors as JSON')
+    .option('--quiet', 'results and errors only')
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ writeOut: writeHelp, writeErr })
+    .helpCommand('help [command]', 'show help')
+    .exitOverride()
+  for (const add of COMMANDS) add(program, perform)
+  return program
+}
+
+function exitCodeOf(cause: unknown): number {
+  if (!(cause instanceof CloakroomError)) return 1
+  if (cause.code === 'CLI_USAGE' || cause.code === 'API_MALFORMED') return 2
+  return UNREACHABLE.includes(cause.code) ? 3 : 1
+}
+
+// commander writes "error: unknown command 'x'\n(Did you mean y?)".
+function usageOf(cause: unknown): CloakroomError {
+  const text = cause instanceof Error ? cause.message : 'the command line cannot be read'
+  const what = text.replace(/^error: /, '').replace(/\n\s*/g, ' ')
+  return new CloakroomError('CLI_USAGE', { what })
+}
