@@ -8,7 +8,7 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { type Clock, days, hours, type Milliseconds } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
-import { bareHost } from '../model/target.ts'
+import { isIpHost } from '../model/target.ts'
 import {
   type AuthorityFields,
   authorityKeyIdentifier,
@@ -122,11 +122,13 @@ export function loadAuthority(source: AuthoritySource): Authority {
       notBefore: Math.max(now - BACKDATING, notBefore),
       notAfter: Math.min(now + LEAF_LIFETIME, notAfter),
     }
-    const hasName = bareHost(host).length <= LONGEST_COMMON_NAME
+    // No CN for an address: OpenSSL takes a CN for a DNS name where no dNSName stands, and then holds the name constraints
+    // of DNS against it.
+    const hasName = !isIpHost(host) && host.length <= LONGEST_COMMON_NAME
     const der = signCertificate(
       {
         issuer: subject,
-        subject: distinguishedName(hasName ? bareHost(host) : undefined),
+        subject: distinguishedName(hasName ? host : undefined),
         publicKey: leafKeys.publicKey,
         ...validity,
         extensions: leafExtensions(host, subjectKeyIdentifier, !hasName),

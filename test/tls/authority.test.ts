@@ -193,6 +193,8 @@ t.test('an address stands in the certificate as an address', async t => {
 
   t.equal(four.subjectAltName, 'IP Address:127.0.0.1')
   t.equal(six.subjectAltName, 'IP Address:2001:DB8:0:0:0:0:0:1')
+  t.equal(four.checkHost('127.0.0.1'), undefined)
+  t.notOk(four.subject)
 })
 
 t.test('a host too long for a common name leaves the subject empty', async t => {
