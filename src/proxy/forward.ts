@@ -9,10 +9,11 @@ import type { Duplex } from 'node:stream'
 import type { Clock, Milliseconds } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
 import { BodyReader } from '../http1/body-reader.ts'
-import { responseFraming } from '../http1/framing.ts'
+import { BodyWriter } from '../http1/body-writer.ts'
+import { type Framing, framingHeaders, responseFraming } from '../http1/framing.ts'
 import { type HeadLimits, parseResponseHead, type ReceivedResponseHead } from '../http1/head.ts'
 import { type Refusal, refusalError } from '../http1/refusal.ts'
-import { CHUNK_END, writeChunkPrefix, writeLastChunk, writeRequestHead } from '../http1/write.ts'
+import { writeRequestHead } from '../http1/write.ts'
 import {
   type BodySink,
   type BodySource,
@@ -106,7 +107,12 @@ class UpstreamExchange {
       this.#listen()
       this.#armHeadTimeout()
       this.#options.onCancel(cause => this.#fail(cause))
-      if (!this.#isOver) this.#send(body)
+      if (this.#isOver) return
+      try {
+        this.#send(body)
+      } catch (cause) {
+        this.#fail(cause)
+      }
     })
   }
 
@@ -138,16 +144,16 @@ class UpstreamExchange {
   #send(body: BodySource): void {
     const { method, path, headers } = this.#outbound.armed
     const socket = this.#lease.socket
-    const isChunked = headerValues(headers, 'transfer-encoding').length > 0
+    const writer = new BodyWriter(requestFramingOf(body.length))
     const bytes = writeRequestHead(method, path, headers)
     // The head holds a credential: overwritten as soon as the socket has taken it (security.md N6).
     socket.cork()
     socket.write(bytes, () => bytes.fill(0))
     this.#requestBody = body
     body.start({
-      write: chunk => this.#sendChunk(socket, chunk, isChunked),
+      write: chunk => this.#sendPieces(socket, () => writer.frame(chunk), chunk.length),
       end: trailers => {
-        if (isChunked && !this.#isOver) socket.write(writeLastChunk(trailers))
+        this.#sendPieces(socket, () => writer.end(trailers), 0)
         this.#isRequestSent = true
         this.#watchdog.touch()
         if (this.#isAnswerRead()) this.#conclude()
@@ -157,14 +163,19 @@ class UpstreamExchange {
     process.nextTick(() => socket.uncork())
   }
 
-  #sendChunk(socket: Duplex, chunk: Buffer, isChunked: boolean): boolean {
+  // What the head announced is what is sent, or the exchange fails: a byte too many would be the next request (E1, C12).
+  #sendPieces(socket: Duplex, frame: () => readonly Buffer[], length: number): boolean {
     if (this.#isOver) return false
-    this.#options.onSent(chunk.length)
-    if (!this.#answered) this.#watchdog.touch()
-    if (!isChunked) return socket.write(chunk)
-    socket.write(writeChunkPrefix(chunk.length))
-    socket.write(chunk)
-    return socket.write(CHUNK_END)
+    try {
+      let isOpen = true
+      for (const piece of frame()) isOpen = socket.write(piece)
+      this.#options.onSent(length)
+      if (!this.#answered) this.#watchdog.touch()
+      return isOpen
+    } catch (cause) {
+      this.#fail(cause)
+      return false
+    }
   }
 
   readonly #onDrain = (): void => {
@@ -213,6 +224,9 @@ class UpstreamExchange {
     // security.md D10: we never ask for an upgrade, so a 101 is an attack or a fault.
     if (head.status === 101) return this.#malformed('101 without a request for it')
     if (++this.#interim > MAX_INTERIM) return this.#malformed('too many interim answers')
+    // An interim answer has no body; one that announces two is malformed all the same.
+    const framing = responseFraming(head, this.#outbound.armed.method)
+    if (framing.kind === 'refused') return this.#refuse(framing)
     if (head.status !== 100)
       this.#options.onInterim({ status: head.status, reason: head.reason, headers: head.headers })
     if (this.#pending.length > 0) this.#readHead()
@@ -337,7 +351,11 @@ class UpstreamExchange {
 
 /** Headers that say how the body is framed, for a head that is to be armed (security.md E1, E9: for every method). */
 export function requestFramingHeaders(method: string, length: number | undefined): HeaderList {
-  if (length === undefined) return [['Transfer-Encoding', 'chunked']]
   const saysZero = method === 'POST' || method === 'PUT' || method === 'PATCH' // RFC 9110 8.6
-  return length > 0 || saysZero ? [['Content-Length', String(length)]] : []
+  return length === 0 && saysZero ? [['Content-Length', '0']] : framingHeaders(requestFramingOf(length))
+}
+
+function requestFramingOf(length: number | undefined): Framing {
+  if (length === undefined) return { kind: 'chunked' }
+  return length === 0 ? { kind: 'none' } : { kind: 'length', length }
 }

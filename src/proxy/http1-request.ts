@@ -5,11 +5,12 @@
  * and never copied; a source that fails after the head is out ends in a reset.
  */
 import { CloakroomError } from '../base/errors.ts'
+import { BodyWriter } from '../http1/body-writer.ts'
 import { type Framing, framingHeaders } from '../http1/framing.ts'
 import type { ReceivedRequestHead } from '../http1/head.ts'
 import { type Refusal, refusalError } from '../http1/refusal.ts'
 import { isForbiddenTrailer } from '../http1/trailers.ts'
-import { CHUNK_END, writeChunkPrefix, writeLastChunk, writeResponseHead } from '../http1/write.ts'
+import { writeResponseHead } from '../http1/write.ts'
 import {
   type BodySource,
   EMPTY_BODY,
@@ -136,7 +137,7 @@ export class Http1Request implements Inbound {
   #sendBody(body: BodySource, framing: Framing, close: boolean): Promise<void> {
     this.#answer = body
     const socket = this.#connection.socket
-    const isChunked = framing.kind === 'chunked'
+    const writer = new BodyWriter(framing)
     return new Promise((resolve, reject) => {
       const fail = (cause: unknown) => {
         if (this.#state !== 'responding') return
@@ -144,22 +145,27 @@ export class Http1Request implements Inbound {
         this.reset()
         reject(cause)
       }
+      const writeAll = (frame: () => readonly Buffer[]): boolean => {
+        try {
+          let isOpen = true
+          for (const piece of frame()) isOpen = socket.write(piece)
+          return isOpen
+        } catch (cause) {
+          fail(cause) // a body that is not what its head announced
+          return false
+        }
+      }
       this.#abandon = fail
       body.start({
         write: chunk => {
           if (this.#state !== 'responding') return false
           this.#bytesSent += chunk.length
-          if (!isChunked) return socket.write(chunk)
-          socket.write(writeChunkPrefix(chunk.length))
-          socket.write(chunk)
-          return socket.write(CHUNK_END)
+          return writeAll(() => writer.frame(chunk))
         },
         end: trailers => {
           if (this.#state !== 'responding') return
-          const isShort = framing.kind === 'length' && this.#bytesSent !== framing.length
-          if (isShort)
-            return fail(new CloakroomError('INTERNAL_BROKEN_INVARIANT', { what: 'length of an answer' }))
-          if (isChunked) socket.write(writeLastChunk(this.#carried(trailers)))
+          writeAll(() => writer.end(this.#carried(trailers)))
+          if (this.#state !== 'responding') return
           this.#done(!close)
           resolve()
         },
