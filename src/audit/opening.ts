@@ -16,8 +16,11 @@ import type { AuditSink } from './sink.ts'
 export async function openSinks(sinks: readonly AuditSink[], log: Log): Promise<ChainTail | undefined> {
   let newest: ChainTail | undefined
   for (const sink of sinks) {
-    const tail = await sink.open().catch(cause => {
-      if (sink.required) throw asUnavailable(cause)
+    const tail = await sink.open().catch(async cause => {
+      if (sink.required) {
+        await Promise.allSettled(sinks.map(opened => opened.close()))
+        throw asUnavailable(cause)
+      }
       log.warn('an optional audit sink cannot be opened', { sink: sink.kind, cause: describeCause(cause) })
       return undefined
     })

@@ -16,6 +16,9 @@ const MOST_TORN_BYTES = 4 * 1024 * 1024
 /** A stop for logs without a checkpoint; 250,000 records are about 150 MB. */
 const MOST_RECORDS_SCANNED = 250_000
 
+// A line without its newline was never told to be written, even when all of it but that is there.
+const UNFINISHED_LINE: ReadLine = { kind: 'fault', what: 'is torn' }
+
 export type ChainTail = {
   readonly head: ChainHead
   readonly instance: string
@@ -57,7 +60,7 @@ export async function readChainTail(path: string): Promise<ChainTail | undefined
   for (const file of (await logFiles(path)).reverse()) {
     const { size } = await stat(file)
     for await (const line of linesBackward(file)) {
-      const read = readLine(line.text)
+      const read = line.ended ? readLine(line.text) : UNFINISHED_LINE
       if (read.kind === 'fault' && scan.head === undefined) {
         if (size - line.start > MOST_TORN_BYTES) throw broken(file)
         if (file === path) torn = { from: line.start, bytes: size - line.start }
