@@ -99,6 +99,7 @@ export class Http1Request implements Inbound {
       options.close === true ||
       asksToClose(this.head) ||
       this.#connection.isDraining ||
+      !this.#connection.mayServeAgain ||
       framing.kind === 'until-close'
     // RFC 9110 9.3.2: HEAD tells the length that GET would have; 304 likewise. Every other length is ours to say.
     const keepsLength = this.head.method === 'HEAD' || head.status === 304

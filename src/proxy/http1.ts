@@ -196,8 +196,22 @@ export class Http1Connection {
       },
       cancel: () => {
         this.#sink = undefined
+        this.#discardBody()
       },
     }
+  }
+
+  // Nobody wants the rest of this body. If it is all here, the connection goes on; else it ends after the answer.
+  #discardBody(): void {
+    if (this.#reader === undefined || this.#reader.isDone) return
+    const bytes = this.#pending
+    const progress = this.#reader.read(bytes, () => undefined)
+    this.#pending = progress.kind === 'done' ? bytes.subarray(progress.consumed) : EMPTY
+  }
+
+  /** False while bytes of the request's body are still to come that nobody will read. */
+  get mayServeAgain(): boolean {
+    return this.#sink !== undefined || (this.#reader?.isDone ?? true)
   }
 
   #startBody(sink: BodySink): void {
