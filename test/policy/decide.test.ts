@@ -276,3 +276,23 @@ t.test('the most specific rule decides, wherever it stands', async t => {
     t.equal(ruleFor({ target: 'https://files.stripe.com', path: '/v1/charges' }), 'allow wild 0')
   }
 })
+
+t.test('says foreign, not unclear, of a placeholder that the caller could never use', async t => {
+  const found = [placeholder(secretOf('other')), placeholder(secretOf('acme'))]
+
+  t.equal(brief(decide(policy, ask(policy, { caller: 'pair', found }))), 'refused stripe placeholder_foreign')
+})
+
+t.test('a rule with a swap on plain HTTP, were one ever to load, would still swap nothing', async t => {
+  const billing = policy.callers.get('billing')
+  const rules = billing?.targets.get('https://api.stripe.com:443')
+  if (billing === undefined || rules === undefined) return t.fail('there is such a rule')
+  const callers = new Map([
+    ['billing', { ...billing, targets: new Map([['http://api.stripe.com:80', rules]]) }],
+  ])
+  const found = [placeholder({ targets: ['http://api.stripe.com:80'] })]
+
+  const decision = decide({ ...policy, callers }, ask(policy, { target: 'http://api.stripe.com', found }))
+
+  t.equal(brief(decision), 'refused stripe target_not_secure')
+})

@@ -185,3 +185,10 @@ t.test('a narrower rule fences its paths off: no other spelling of them reaches 
     t.match(decide(policy, ask(policy, { path, found })), { kind: 'deny', reason: 'path_ambiguous' }, path)
   }
 })
+
+t.test('a wildcard rule with paths makes the paths of its hosts strict too', async t => {
+  const wild = `  - { id: wild, callers: [billing], target: 'https://*.stripe.com', methods: [PUT], paths: ['/v1/**'] }\n`
+  const policy = policyFrom(WIDE + wild)
+
+  t.match(decide(policy, ask(policy, { path: '/a%2fb' })), { reason: 'path_ambiguous' })
+})
