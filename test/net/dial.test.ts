@@ -29,7 +29,10 @@ function aTarget(text: string): Target {
 
 async function failure(promise: Promise<unknown>): Promise<CloakroomError> {
   const cause = await promise.then(
-    () => new Error('it did not fail'),
+    made => {
+      ;(made as { socket?: Socket } | undefined)?.socket?.destroy()
+      return new Error('it did not fail')
+    },
     error => error,
   )
   if (!(cause instanceof CloakroomError)) throw cause
@@ -43,7 +46,7 @@ async function dialResult(t: Test, server: TlsOptions, host = HOST): Promise<str
   const cause = await failure(
     dialer
       .dialTls(aTarget(`https://${host}:${upstream.port}`), { signal: forever() })
-      .then(({ socket }) => socket.end('GET / HTTP/1.1\r\n\r\n')),
+      .then(({ socket }) => ({ socket: socket.end('GET / HTTP/1.1\r\n\r\n') })),
   )
   t.equal(upstream.received(), '', 'not a byte of a request was sent')
   t.equal(results.length, 1)

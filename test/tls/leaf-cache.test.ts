@@ -125,6 +125,13 @@ t.test('the least recently used host goes first', async t => {
   t.equal(counts.mints, 3)
 })
 
+t.test('no context speaks less than TLS 1.2', async t => {
+  const { cache } = aCache()
+  const native = (await cache.contextFor('a.test')).context as { getMinProto(): number }
+
+  t.equal(native.getMinProto(), 0x0303)
+})
+
 t.test('after a change of CA every host gets a leaf of the new one', async t => {
   const { cache, clock } = aCache()
   const before = certificateOf(await cache.contextFor('a.test'))

@@ -182,6 +182,25 @@ t.test('bytes that are not TLS end with an alert and an error', async t => {
   t.same(rig.errors.map(resultOf), Array(4).fill('other'))
 })
 
+t.test('a ClientHello with any byte changed ends in a result and never in a crash', async t => {
+  const rig = await aTerminator(t)
+  const hello = await aClientHello(HOST)
+
+  for (let at = 0; at < hello.length; at += 3) {
+    const ended = rig.ended()
+    const bytes = Buffer.from(hello)
+    bytes[at] = (bytes[at] ?? 0) ^ (1 << (at % 8))
+    const socket = connect({ host: '127.0.0.1', port: rig.port })
+    socket.on('error', () => undefined).resume()
+    socket.end(bytes)
+    await ended
+    socket.destroy()
+  }
+
+  t.equal(rig.results.length, Math.ceil(hello.length / 3))
+  t.notOk(rig.results.includes('ok'))
+})
+
 t.test('a client that never finishes its ClientHello is cut off by the clock', async t => {
   const clock = manualClock()
   const rig = await aTerminator(t, { clock })

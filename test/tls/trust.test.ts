@@ -76,6 +76,17 @@ t.test('a predecessor of our CA is not trusted either', async t => {
   t.equal(trust.pems.length, rootCertificates.length)
 })
 
+t.test('upstreams must speak TLS 1.2 at least, and the public roots are trusted', async t => {
+  const trust = loadUpstreamTrust({
+    certificateAuthorities: [],
+    ownCertificatePem: anAuthority().certificatePem,
+  })
+  const native = trust.secureContext.context as { getMinProto(): number }
+
+  t.equal(native.getMinProto(), 0x0303)
+  t.same(trust.pems, rootCertificates)
+})
+
 t.test('the bundle of the app holds the public roots, the private ones and our CA, once each', async t => {
   const own = anAuthority().certificatePem
   const corporate = anAuthority().certificatePem
