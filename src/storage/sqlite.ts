@@ -1,92 +1,71 @@
 /**
  * The embedded database: one SQLite file, in WAL mode, through the runtime's own module.
  *
- * Rules of this file: readers never wait (busy time-out 0, rulings.md 19) and in WAL mode never have to; writes go through one
- * connection, each transaction synced to the disk before it is acknowledged; SQL in the file itself is not trusted.
+ * Rules of this file: readers never wait (rulings.md 19); writes go through one connection, each transaction synced to the disk
+ * before it is acknowledged; SQL in the file itself is not trusted.
  */
 import { dirname } from 'node:path'
-import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import type { Milliseconds } from '../base/clock.ts'
-import type { Database, SqlParameter, SqlRow, Statement, TransactionResult } from './database.ts'
+import type { Database, SqlParameter, SqlRow } from './database.ts'
 import { migrate } from './migrate.ts'
 import { checkPrivateDirectory, ensurePrivateFile } from './private-directory.ts'
+import { type Connection, connectReader, connectWriter } from './sqlite-connection.ts'
 import { storageFailed } from './sqlite-fault.ts'
+import { type Writer, writeHere, writeOnThread } from './sqlite-writer.ts'
 
 export type SqliteOptions = {
   readonly file: string
+  /** `thread` for a process that serves traffic; `here`, the default, for one that does nothing else meanwhile. */
+  readonly writer?: 'here' | 'thread'
   /** Told when an older file was upgraded, with the path of the copy made before. */
   readonly onUpgrade?: (copy: string) => void
 }
 
-// Who writes waits this long for another process of ours, such as a command that was started a moment ago.
-const WRITER_WAIT: Milliseconds = 2000
-
-// trusted_schema off: views and triggers that someone put into the file run no functions (sqlite.org/security.html).
-// secure_delete: deleted rows are overwritten in pages that are written anyway. temp_store: no files elsewhere (J12).
-const EVERY_CONNECTION =
-  'PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;'
-const WRITER_ONLY = 'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = FAST;'
-
-/** Opens the database, makes it when it is missing, upgrades it when it is older. @throws STORAGE_UNSAFE, STORAGE_TOO_NEW, STORAGE_FAILED */
+/**
+ * Opens the database, makes it when it is missing, upgrades it when it is older.
+ *
+ * @throws STORAGE_UNSAFE, STORAGE_TOO_NEW, STORAGE_FAILED
+ */
 export function openSqlite(options: SqliteOptions): Database {
-  checkPrivateDirectory(dirname(options.file))
-  ensurePrivateFile(options.file)
-  const writer = connect(options.file, WRITER_WAIT)
-  try {
-    writer.database.exec(WRITER_ONLY)
-    const copy = migrate(writer.database, options.file)
-    if (copy !== undefined) options.onUpgrade?.(copy)
-    return createDatabase(writer, connect(options.file, 0))
-  } catch (cause) {
-    writer.database.close()
-    throw storageFailed(cause)
-  }
+  const { file } = options
+  checkPrivateDirectory(dirname(file))
+  ensurePrivateFile(file)
+  upgrade(options)
+  return createDatabase(
+    connectReader(file),
+    options.writer === 'thread' ? writeOnThread(file) : writeHere(file),
+  )
 }
 
-type Connection = { readonly database: DatabaseSync; prepare(sql: string): StatementSync }
-
-function connect(file: string, timeout: Milliseconds): Connection {
+function upgrade({ file, onUpgrade }: SqliteOptions): void {
+  const { database } = connectWriter(file)
   try {
-    const database = new DatabaseSync(file, {
-      timeout,
-      allowExtension: false,
-      defensive: true,
-      returnArrays: true,
-      enableDoubleQuotedStringLiterals: false,
-    })
-    database.exec(EVERY_CONNECTION)
-    return { database, prepare: statementCache(database) }
+    const copy = migrate(database, file)
+    if (copy !== undefined) onUpgrade?.(copy)
   } catch (cause) {
     throw storageFailed(cause)
+  } finally {
+    database.close()
   }
 }
 
-// The program's SQL is a fixed set of texts, so this map is bounded by the source.
-function statementCache(database: DatabaseSync): (sql: string) => StatementSync {
-  const statements = new Map<string, StatementSync>()
-  return sql => {
-    const known = statements.get(sql)
-    if (known !== undefined) return known
-    const statement = database.prepare(sql)
-    statements.set(sql, statement)
-    return statement
-  }
-}
-
-function createDatabase(writer: Connection, reader: Connection): Database {
-  let seen = dataVersion(writer)
+function createDatabase(reader: Connection, writer: Writer): Database {
+  // Asked on the writer, our own writes do not count as changes. A writer on a thread cannot be asked at once: then they
+  // do count, and cost the caches a reload.
+  const witness = writer.connection ?? reader
+  let seen = dataVersion(witness)
   return {
     query: async (sql, parameters) => queryRows(reader, sql, parameters),
-    transaction: async statements => runTransaction(writer, statements),
+    transaction: statements => writer.run(statements),
     changedElsewhere() {
-      const now = dataVersion(writer)
+      const now = dataVersion(witness)
       const changed = now !== seen
       seen = now
       return changed
     },
     async close() {
+      // The last connection to close writes the log back into the file.
+      await writer.close()
       reader.database.close()
-      writer.database.close()
     },
   }
 }
@@ -99,28 +78,10 @@ function queryRows(reader: Connection, sql: string, parameters: readonly SqlPara
   }
 }
 
-function runTransaction(writer: Connection, statements: readonly Statement[]): TransactionResult {
+/** A number that changes when another connection has committed (sqlite.org/pragma.html#pragma_data_version). */
+function dataVersion(connection: Connection): number {
   try {
-    writer.database.exec('BEGIN IMMEDIATE')
-    for (const { sql, parameters, changes } of statements) {
-      const result = writer.prepare(sql).run(...parameters)
-      if (changes !== undefined && result.changes !== changes) {
-        writer.database.exec('ROLLBACK')
-        return 'conflict'
-      }
-    }
-    writer.database.exec('COMMIT')
-    return 'done'
-  } catch (cause) {
-    if (writer.database.isTransaction) writer.database.exec('ROLLBACK')
-    throw storageFailed(cause)
-  }
-}
-
-/** Changes when another connection has committed; asked on the writer, so that our own writes do not count. */
-function dataVersion(writer: Connection): number {
-  try {
-    const row = writer.prepare('PRAGMA data_version').get() as unknown as SqlRow | undefined
+    const row = connection.prepare('PRAGMA data_version').get() as unknown as SqlRow | undefined
     return Number(row?.[0])
   } catch (cause) {
     throw storageFailed(cause)

@@ -4,8 +4,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { createWrappedKey } from '../../src/keys/wrapped-key.ts'
 import { openEmbeddedStore } from '../../src/secrets/embedded.ts'
 import type { Database } from '../../src/storage/database.ts'
+import { insertKey } from '../../src/storage/meta.ts'
 import { openSqlite } from '../../src/storage/sqlite.ts'
 import { mintPlaceholder } from '../../src/swap/placeholder.ts'
 import { secretStoreContract } from '../contract/secret-store.ts'
@@ -228,3 +230,56 @@ t.test('a wrong root key makes no second store of an existing one', async t => {
     openEmbeddedStore({ database: first.database, provider: first.provider, clock: manualClock() }),
   )
 })
+
+t.test('with a writer thread, a change is in force for the next call and survives a restart', async t => {
+  const first = await aStore(t, { writer: 'thread' })
+  const [kept, revoked] = [
+    await first.admin.put(aPut('acme/kept', 'first value')),
+    await first.admin.put(aPut('acme/revoked', 'second value')),
+  ]
+  t.equal(await openPlaceholder(first, revoked.placeholder), 'second value')
+
+  await first.admin.setState(ref('acme/revoked'), 'revoked')
+  const [info] = await first.store.locate([revoked.placeholder])
+  await first.database.close()
+
+  t.equal(info?.state, 'revoked')
+  t.equal(await openPlaceholder(await aStore(t, first), kept.placeholder), 'first value')
+})
+
+t.test(
+  'placeholders are found under an old index key, and move to the new one with their next version',
+  async t => {
+    const first = await aStore(t)
+    const { placeholder } = await first.admin.put(aPut('acme/a', 'first value'))
+    const place = { kind: 'store-key', storeId: Buffer.from(first.storeId, 'hex') } as const
+    const name = { owner: 'placeholder-index', version: 2, createdAt: 0 }
+    const { row } = await createWrappedKey(first.provider, place, name)
+    await first.database.transaction([insertKey('store_keys', row)])
+    await first.database.close()
+    const counter = counting()
+    const vault = await aStore(t, {
+      directory: first.directory,
+      provider: first.provider,
+      wrap: counter.wrap,
+    })
+
+    t.equal(await openPlaceholder(vault, placeholder), 'first value', 'by the old key')
+    await vault.admin.put(aPut('acme/a', 'second value'))
+    t.equal(
+      await openPlaceholder(
+        await aStore(t, { directory: vault.directory, provider: vault.provider }),
+        placeholder,
+      ),
+      'second value',
+      'by the new key',
+    )
+    await vault.admin.remove(ref('acme/a'))
+    await vault.admin.put(aPut('acme/a', 'third value'))
+
+    t.equal(await openPlaceholder(vault, placeholder), undefined, 'what the old key led to is gone')
+    const before = counter.count()
+    await vault.store.locate([mintPlaceholder()])
+    t.equal(counter.count() - before, 2, 'an unknown one is looked for under both')
+  },
+)

@@ -3,7 +3,16 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
@@ -108,25 +117,54 @@ t.test('an upgrade copies the file first, runs missing steps once, and undoes a 
   before.close()
 })
 
-t.test('a transaction that fails or conflicts anywhere changes nothing', async t => {
-  const database = aDatabase(t)
-  const one = { sql: META, parameters: ['a', Buffer.from('1')] }
-  const nothing = {
-    sql: 'UPDATE meta SET value = ? WHERE name = ?',
-    parameters: [Buffer.from('2'), 'missing'],
-    changes: 1,
-  }
-  const count = async () => (await database.query('SELECT count(*) FROM meta', []))[0]?.[0]
+for (const writer of ['here', 'thread'] as const) {
+  t.test(`a transaction that fails or conflicts anywhere changes nothing (writer: ${writer})`, async t => {
+    const database = openSqlite({ file: join(aDirectory(t), 'store.db'), writer })
+    t.teardown(() => database.close())
+    const one = { sql: META, parameters: ['a', Buffer.from('1')] }
+    const update = 'UPDATE meta SET value = ? WHERE name = ?'
+    const nothing = { sql: update, parameters: [Buffer.from('2'), 'missing'], changes: 1 }
+    const count = async () => (await database.query('SELECT count(*) FROM meta', []))[0]?.[0]
 
-  t.equal(await database.transaction([one, nothing]), 'conflict')
-  t.equal(await count(), 0)
-  await t.rejects(database.transaction([one, one]), {
-    code: 'STORAGE_FAILED',
-    details: { what: 'constraint failed' },
+    t.equal(await database.transaction([one, nothing]), 'conflict')
+    t.equal(await count(), 0)
+    await t.rejects(database.transaction([one, one]), {
+      code: 'STORAGE_FAILED',
+      details: { what: 'constraint failed' },
+    })
+    t.equal(await count(), 0)
+    t.equal(await database.transaction([one]), 'done')
+    t.equal(await count(), 1)
   })
-  t.equal(await count(), 0)
-  t.equal(await database.transaction([one]), 'done')
-  t.equal(await count(), 1)
+}
+
+t.test('a writer on a thread leaves the event loop free while it waits for a lock', async t => {
+  const file = join(aDirectory(t), 'store.db')
+  const database = openSqlite({ file, writer: 'thread' })
+  t.teardown(() => database.close())
+  await database.transaction([{ sql: META, parameters: ['first', Buffer.from('1')] }])
+  const raw = new DatabaseSync(file)
+  t.teardown(() => raw.close())
+  raw.exec('BEGIN IMMEDIATE')
+
+  const written = database.transaction([{ sql: META, parameters: ['second', Buffer.from('2')] }])
+  const names = await database.query('SELECT name FROM meta', [])
+  raw.exec('COMMIT')
+
+  t.same(names, [['first']], 'a read in the meantime is answered')
+  t.equal(await written, 'done')
+})
+
+t.test('a writer thread that cannot open the file fails the write by name, and so the next', async t => {
+  const file = join(aDirectory(t), 'store.db')
+  const database = openSqlite({ file, writer: 'thread' })
+  t.teardown(() => database.close())
+  const write = () => database.transaction([{ sql: META, parameters: ['a', Buffer.from('1')] }])
+  for (const name of [file, `${file}-wal`, `${file}-shm`]) rmSync(name, { force: true })
+  mkdirSync(file)
+
+  await t.rejects(write(), { code: 'STORAGE_FAILED' })
+  await t.rejects(write(), { code: 'STORAGE_FAILED' })
 })
 
 t.test('errors never quote the values of a statement', async t => {

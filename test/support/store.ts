@@ -49,12 +49,13 @@ export type TestStoreOptions = {
   readonly provider?: KeyProvider
   readonly clock?: Clock
   readonly wrap?: (database: Database) => Database
+  readonly writer?: 'here' | 'thread'
 } & Pick<EmbeddedOptions, 'cacheBytes' | 'maxStale'>
 
 export async function aStore(t: Test, options: TestStoreOptions = {}): Promise<TestStore> {
   const { directory = aDirectory(t), provider = aProvider(), clock = manualClock(), wrap } = options
   const file = join(directory, 'store.db')
-  const opened = openSqlite({ file })
+  const opened = openSqlite({ file, writer: options.writer ?? 'here' })
   t.teardown(() => opened.close().catch(() => undefined)) // some tests close it themselves
   const database = wrap?.(opened) ?? opened
   const vault = await openEmbeddedStore({ database, provider, clock, ...boundsOf(options) })
