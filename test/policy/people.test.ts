@@ -43,6 +43,26 @@ t.test('adds, replaces and revokes a caller, and keeps comments', async t => {
   t.equal(policyFrom(removeCaller(both, 'new')).callers.has('new'), false)
 })
 
+t.test('an edit leaves every byte of the other sections as it stood', async t => {
+  const tail = STRIPE.slice(STRIPE.indexOf('rules:')).replace(
+    '[GET, POST, OPTIONS]',
+    '[GET,POST,  OPTIONS]   # spaced',
+  )
+
+  for (const text of [
+    `# head\n\n${CALLERS}\n# before rules\n${tail}`,
+    `version:   1  # one\n${tail.replace('[billing, single, pair]', '[]')}`,
+  ]) {
+    const added = addCaller(text, { id: 'new', sha256: HASH, tenants: ['acme'] })
+
+    t.ok(added.includes(text.slice(text.indexOf('rules:')).trimEnd()))
+    t.ok(added.startsWith(text.slice(0, text.indexOf('\n'))))
+    t.match(added, /- id: new\n/)
+  }
+  t.match(addCaller('version: 1', { id: 'new', sha256: HASH, tenants: ['acme'] }), /^version: 1\ncallers:\n/)
+  t.match(addCaller('{ version: 1, callers: [] }', { id: 'new', sha256: HASH, tenants: ['acme'] }), /id: new/)
+})
+
 t.test('adds the first caller to a policy without any', async t => {
   t.same(hashesOf(addCaller('version: 1\n', { id: 'new', sha256: HASH, tenants: ['*'] }), 'new'), [HASH])
 })
