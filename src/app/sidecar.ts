@@ -5,7 +5,6 @@
  * last but for health and admin, so that nothing is served before all of it stands. Stop: no new connections, running exchanges finish
  * until the deadline, then the audit trail is flushed and closed.
  */
-import { unlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { SidecarControl, StatusReport } from '../api/control.ts'
 import { createOpsServer, type OpsServer } from '../api/ops-server.ts'
@@ -19,6 +18,7 @@ import { drain } from '../proxy/listener.ts'
 import type { SecretAdmin } from '../secrets/store.ts'
 import { assembleDataPath, type DataPath } from './data-path.ts'
 import { healthChecks } from './health.ts'
+import { afresh, listening } from './listening.ts'
 import { summaryOf } from './policies.ts'
 import { assembleVault, type Vault } from './vault.ts'
 import { VERSION } from './version.ts'
@@ -146,31 +146,19 @@ function lifecycleOf(config: Config, log: Log, parts: Parts): Lifecycle {
   const relay: Part[] =
     path.privateDoor === undefined || path.relay === undefined
       ? []
-      : [privateSocket(config, path.privateDoor), path.relay]
-  return new Lifecycle([ops, admin, ...relay, path.proxy])
-}
-
-// A socket that a killed process left would keep us from listening; the state lock says that nobody else is alive.
-function privateSocket(config: Config, door: Part): Part {
-  const socket = join(dirname(config.admin.socket), 'relay.sock')
-  const remove = () => {
-    try {
-      unlinkSync(socket)
-    } catch {
-      return // it was not there
-    }
-  }
-  return {
-    name: door.name,
-    async start() {
-      remove()
-      await door.start()
-    },
-    async stop() {
-      await door.stop()
-      remove()
-    },
-  }
+      : [
+          afresh(path.privateDoor, join(dirname(config.admin.socket), 'relay.sock')),
+          listening(path.relay, {
+            listener: 'the relay',
+            address: formatEndpoint(config.relay.listen ?? config.proxy.listen),
+          }),
+        ]
+  return new Lifecycle([
+    listening(ops, { listener: 'ops', address: formatEndpoint(config.ops.listen) }),
+    admin,
+    ...relay,
+    listening(path.proxy, { listener: 'the proxy', address: formatEndpoint(config.proxy.listen) }),
+  ])
 }
 
 /** The store's administration, with what runs ended when a secret may no longer be used (rulings.md 20). */

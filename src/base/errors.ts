@@ -501,6 +501,14 @@ export const ERRORS = {
     text: (d: { what: string }) => `too many ${d.what} at this moment`,
     hint: 'see limits in the configuration',
   },
+  SIDECAR_CANNOT_LISTEN: {
+    status: 0,
+    source: 'operator',
+    retry: false,
+    text: (d: { listener: string; address: string; what: string }) =>
+      `${d.listener} cannot listen on ${d.address}: ${d.what}`,
+    hint: 'end what listens there, or choose another address: CLOAKROOM_PROXY_LISTEN=127.0.0.1:3138, CLOAKROOM_OPS_LISTEN=127.0.0.1:9474',
+  },
   STORAGE_FAILED: {
     status: 503,
     source: 'secrets',

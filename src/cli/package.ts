@@ -8,3 +8,6 @@ export const PACKAGE_ROOT = join(import.meta.dirname, '..', '..')
 
 /** The module that `exec` and `env` let Node apps preload. */
 export const PRELOAD = join(import.meta.dirname, 'preload', 'register.mjs')
+
+/** How a person calls this program from where it stands: a checkout runs its sources. */
+export const COMMAND = import.meta.filename.endsWith('.ts') ? './bin/cloakroom' : 'cloakroom'

@@ -2,6 +2,7 @@
  * `cloakroom init`.
  */
 import type { AddCommands } from '../command.ts'
+import { COMMAND } from '../package.ts'
 
 export const addInitCommand: AddCommands = (program, perform) => {
   program
@@ -12,7 +13,7 @@ export const addInitCommand: AddCommands = (program, perform) => {
         const { initialize, nextSteps } = await import('../init.ts')
         const report = await initialize(args[0] ?? '.cloakroom')
         for (const kept of report.kept) output.say(`kept ${kept}`)
-        output.result(report, nextSteps(report, 'cloakroom'))
+        output.result(report, nextSteps(report, COMMAND))
         return 0
       }),
     )
