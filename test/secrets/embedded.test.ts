@@ -275,7 +275,8 @@ t.test(
       'by the new key',
     )
     await vault.admin.remove(ref('acme/a'))
-    await vault.admin.put(aPut('acme/a', 'third value'))
+    const anew = await vault.admin.put(aPut('acme/a', 'third value'))
+    t.equal(await openPlaceholder(vault, anew.placeholder), 'third value')
 
     t.equal(await openPlaceholder(vault, placeholder), undefined, 'what the old key led to is gone')
     const before = counter.count()
