@@ -22,7 +22,7 @@ import { HaltSwitch } from '../proxy/halt.ts'
 import type { Http1Limits } from '../proxy/http1.ts'
 import { GuessBudget, RuleLimiter } from '../proxy/limits.ts'
 import { Connections, createListener, type Listener } from '../proxy/listener.ts'
-import { Live, uses } from '../proxy/live.ts'
+import { Live, type Open, uses } from '../proxy/live.ts'
 import { presentedBy } from '../proxy/presented.ts'
 import { createRelay, type Relay, Tickets } from '../proxy/relay.ts'
 import { createResolver } from '../secrets/resolve.ts'
@@ -44,7 +44,7 @@ export type DataPath = {
   readonly privateDoor: Listener | undefined
   /** Ends what uses a secret that may no longer be used (rulings.md 20). */
   revoke(secret: SecretRef): void
-  /** Ends tunnels that a new policy does not allow, and forgets counts of rules that may have changed. */
+  /** Ends what runs for callers that are no more, tunnels that a new policy does not allow, and forgets counts of rules that may have changed. */
   policyReplaced(policy: CompiledPolicy): void
 }
 
@@ -115,7 +115,7 @@ export async function assembleDataPath(options: DataPathOptions): Promise<DataPa
         policy.hash,
         policy.rules.map(rule => rule.id),
       )
-      closeForbiddenTunnels(live, policy)
+      endForbidden(live, policy)
     },
   }
 }
@@ -174,6 +174,7 @@ type Core = {
 function exchangeDeps(options: DataPathOptions, core: Core): ExchangeDeps {
   const { config, log, vault, meters } = options
   const { clock, store, policies } = vault
+  let dialling = 0
   const resolver = createResolver({ store: store.store, timeout: config.store.timeout, clock })
   const timed = async <T>(operation: 'locate' | 'open', work: () => Promise<T>): Promise<T> => {
     const started = clock.monotonic()
@@ -198,9 +199,14 @@ function exchangeDeps(options: DataPathOptions, core: Core): ExchangeDeps {
     fingerprint: vault.fingerprint,
     audit: vault.trail,
     async acquire(wish) {
-      if (core.pool.stats().leased >= config.limits.inFlight)
+      if (core.pool.stats().leased + dialling >= config.limits.inFlight)
         throw new CloakroomError('SIDECAR_OVERLOADED', { what: 'requests in flight' })
-      return core.pool.acquire(wish).catch(asLoop)
+      dialling++
+      try {
+        return await core.pool.acquire(wish).catch(asLoop)
+      } finally {
+        dialling--
+      }
     },
     observe: meters.observeExchange,
     live: core.live,
@@ -333,12 +339,16 @@ function relayOf(
   return { relay, privateDoor }
 }
 
-function closeForbiddenTunnels(live: Live, policy: CompiledPolicy): void {
-  live.cancel(open => {
-    if (open.kind !== 'tunnel' || open.caller === undefined || open.parsedTarget === undefined) return false
-    const caller = policy.callers.get(open.caller)?.caller
-    return caller === undefined || decideConnection(policy, caller, open.parsedTarget).kind !== 'tunnel'
-  }, new CloakroomError('IDENTITY_REVOKED', {}))
+// rulings.md 20: what was opened by a caller that is revoked ends with it, and a blind tunnel with the rule that allowed it.
+function endForbidden(live: Live, policy: CompiledPolicy): void {
+  const isForbidden = ({ kind, presented, parsedTarget }: Open): boolean => {
+    if (presented === undefined) return false // not identified yet: it will be, by the new policy or the one before
+    const identified = identify(policy, presented)
+    if (identified.kind !== 'caller') return true
+    if (kind !== 'tunnel' || parsedTarget === undefined) return false
+    return decideConnection(policy, identified.caller, parsedTarget).kind !== 'tunnel'
+  }
+  live.cancel(isForbidden, new CloakroomError('IDENTITY_REVOKED', {}))
 }
 
 function endpointOf(address: { host: string; port: number } | undefined): Endpoint[] {

@@ -4,9 +4,9 @@
  * Rule of this file: nothing touches the head after signing (SECURITY I7), and what a caller may say about how it is routed or
  * read does not pass on a request that carries a credential.
  */
-
+import { CloakroomError } from '../base/errors.ts'
 import type { Permit } from '../model/decision.ts'
-import { type HeaderList, type OutboundHead, type RequestHead, withoutHeaders } from '../model/message.ts'
+import type { HeaderList, OutboundHead, RequestHead } from '../model/message.ts'
 import { formatHostHeader } from '../model/target.ts'
 import { type OpenedSecretLike, type SentForm, swapHead } from '../swap/head.ts'
 import { requestFramingHeaders } from './forward.ts'
@@ -53,7 +53,9 @@ export function arm(
   values: ReadonlyMap<string, OpenedSecretLike>,
   bodyLength: number | undefined,
 ): Armed {
-  const stripped = withoutHeaders(stripRequest(head.headers), droppedNames(permit))
+  const dropped = droppedNames(permit)
+  const stripped = stripRequest(head.headers).filter(([name]) => !dropped.has(folded(name.toLowerCase())))
+  refuseDoubles(stripped, permit)
   const headers: HeaderList = [
     ['Host', formatHostHeader(head.target)],
     ...stripped,
@@ -67,6 +69,17 @@ export function arm(
 /** Tells whether the answer must be searched for the credential: wherever a swap happened, unless the rule says not. */
 export function isRedacted(permit: Permit): boolean {
   return permit.swaps.length > 0 && permit.terms.redact
+}
+
+// E4: CGI and its heirs read X_Api_Key as X-Api-Key; the caller's own could then win over the credential, or stand beside it.
+function refuseDoubles(headers: HeaderList, { swaps }: Permit): void {
+  const swapped = swaps.flatMap(({ location }) => (location.in === 'header' ? [location.name] : []))
+  const isDouble = (name: string) => swapped.some(own => own !== name && folded(own) === folded(name))
+  if (headers.some(([name]) => isDouble(name.toLowerCase()))) throw new CloakroomError('SWAP_REFUSED', {})
+}
+
+function folded(name: string): string {
+  return name.replaceAll('_', '-')
 }
 
 function droppedNames(permit: Permit): ReadonlySet<string> {

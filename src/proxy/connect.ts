@@ -10,13 +10,14 @@ import { unreachable } from '../base/assert.ts'
 import { CloakroomError } from '../base/errors.ts'
 import type { Caller, Presented } from '../model/caller.ts'
 import type { ConnectionDecision } from '../model/decision.ts'
-import { formatTarget, parseAuthority, type Target, targetOf } from '../model/target.ts'
+import { parseAuthority, type Target, targetOf } from '../model/target.ts'
 import type { ExchangeDeps } from './exchange.ts'
 import type { Http1Connection } from './http1.ts'
 import type { Inbound } from './inbound.ts'
 import { type InterceptDeps, intercept } from './intercept.ts'
 import { OpenExchange } from './open-exchange.ts'
 import { runTunnel, type TunnelDeps } from './tunnel.ts'
+import { checkHost } from './validate.ts'
 
 export type ConnectDeps = InterceptDeps &
   TunnelDeps & {
@@ -33,7 +34,12 @@ export type PlannedTunnel = {
   readonly http: Target
 }
 
-type Plan = { readonly tunnel: PlannedTunnel; readonly decision: ConnectionDecision }
+/** `target` is the one of the two schemes that the decision was made for. */
+type Plan = {
+  readonly tunnel: PlannedTunnel
+  readonly decision: ConnectionDecision
+  readonly target: Target
+}
 
 /** Carries one CONNECT request; never throws. */
 export async function handleConnect(
@@ -46,14 +52,14 @@ export async function handleConnect(
   exchange.mustClose = true
   let isIntercepted = false
   try {
-    const { tunnel, decision } = plan(deps, inbound, exchange)
+    const { tunnel, decision, target } = plan(deps, inbound, exchange)
     switch (decision.kind) {
       case 'deny':
         exchange.denied({ ...decision, as: 'denied', tenant: undefined })
         throw new CloakroomError('POLICY_DENIED', { rule: decision.rule, reason: decision.reason })
       case 'tunnel':
         exchange.record.rule = decision.rule
-        await runTunnel(deps, { exchange, connection, target: tunnel.https })
+        await runTunnel(deps, { exchange, connection, target })
         break
       case 'intercept':
         isIntercepted = true
@@ -76,14 +82,14 @@ export async function handleConnect(
 function plan(deps: ConnectDeps, inbound: Inbound, exchange: OpenExchange): Plan {
   if (inbound.refused !== undefined) throw inbound.refused
   exchange.sawReceived(inbound.head)
+  checkHost(inbound.head)
   const authority = parseAuthority(inbound.head.rawTarget)
   if (authority === undefined) throw new CloakroomError('REQUEST_TARGET', { what: 'CONNECT wants host:port' })
   // grpc-go leaves the port out; 443 is what it means (data-path.md 1.1).
   const port = authority.port ?? 443
   const https = targetOf('https', { host: authority.host, port })
   const http = targetOf('http', { host: authority.host, port })
-  exchange.record.target = formatTarget(https)
-  exchange.open.target = exchange.record.target
+  exchange.sawTarget(https)
   const policy = deps.exchange.policy()
   exchange.record.policy = policy.hash
   const presented = deps.exchange.presented(inbound)
@@ -91,15 +97,16 @@ function plan(deps: ConnectDeps, inbound: Inbound, exchange: OpenExchange): Plan
   if (identified.kind !== 'caller')
     throw new CloakroomError(identified.kind === 'none' ? 'IDENTITY_REQUIRED' : 'IDENTITY_REJECTED', {})
   const { caller } = identified
-  exchange.sawCaller(caller.id)
+  exchange.sawCaller(caller.id, presented)
   deps.exchange.halt.check(exchange.open)
-  const decision = either(policy.connection(caller, https), policy.connection(caller, http))
-  return { tunnel: { presented, caller, https, http }, decision }
-}
-
-// CONNECT does not say whether TLS or plain HTTP will follow; what fits neither is denied with the reason for TLS.
-function either(https: ConnectionDecision, http: ConnectionDecision): ConnectionDecision {
-  return https.kind === 'deny' && http.kind !== 'deny' ? http : https
+  const tunnel = { presented, caller, https, http }
+  // CONNECT does not say whether TLS or plain HTTP will follow; what fits neither is denied with the reason for TLS.
+  const forHttps = policy.connection(caller, https)
+  const forHttp = policy.connection(caller, http)
+  const isForHttp = forHttps.kind === 'deny' && forHttp.kind !== 'deny'
+  return isForHttp
+    ? { tunnel, decision: forHttp, target: http }
+    : { tunnel, decision: forHttps, target: https }
 }
 
 const ESTABLISHED = Buffer.from('HTTP/1.1 200 Connection Established\r\n\r\n', 'latin1')

@@ -19,6 +19,7 @@ import { formatTarget, type Target } from '../model/target.ts'
 import { parseTenantId, type TenantId } from '../model/tenant.ts'
 import { findInHead } from '../swap/find.ts'
 import { createBodyGuard } from '../swap/guard.ts'
+import type { SentForm } from '../swap/head.ts'
 import { arm, isRedacted } from './arm.ts'
 import { guardBody } from './body.ts'
 import { forward, type Lease, type UpstreamAnswer } from './forward.ts'
@@ -75,10 +76,11 @@ export async function handleExchange(deps: ExchangeDeps, inbound: Inbound): Prom
     const policy = deps.policy()
     const head = read(inbound, exchange) // 2. one reading of the bytes: target, path, framing
     const asker = identify(deps, policy, exchange, head) // 2a. who asks, anew for every request
-    const found = await find(deps, exchange, head) // 2b. which secrets are meant: metadata, never values
+    const found = await find(deps, exchange, { head, caller: asker.caller }) // 2b. which secrets are meant: metadata, never values
     const permit = decide(deps, policy, exchange, { head, asker, found }) // 3. deny unless a rule says otherwise
     const values = await resolve(deps, exchange, permit) // 4. no permit, no secret
     const armed = exchange.timed('swap_request', () => arm(head, permit, values, inbound.body.length)) // 5. strip, swap
+    exchange.disposeLater({ dispose: () => wipe(armed.forms) })
     await exchange.intend() // 6. written down before a credential leaves; fails closed
     const answer = await send(deps, exchange, { permit, outbound: armed.outbound }) // 7. the only outbound socket
     const safe = protect(answer, { redact: isRedacted(permit), values, forms: armed.forms, exchange }) // 8.
@@ -108,7 +110,8 @@ function identify(
   head: RequestHead,
 ): Asker {
   exchange.record.policy = policy.hash
-  const identified = policy.identify(deps.presented(exchange.inbound))
+  const presented = deps.presented(exchange.inbound)
+  const identified = policy.identify(presented)
   if (identified.kind !== 'caller') {
     if (exchange.inbound.facts.entrance === 'relay') throw new CloakroomError('IDENTITY_UNKNOWN_TO_RELAY', {})
     const wasIdentified = exchange.inbound.facts.tunnel !== undefined
@@ -116,8 +119,7 @@ function identify(
     if (wasIdentified) throw new CloakroomError('IDENTITY_REVOKED', {}) // rulings.md 12
     throw new CloakroomError(identified.kind === 'none' ? 'IDENTITY_REQUIRED' : 'IDENTITY_REJECTED', {})
   }
-  exchange.sawCaller(identified.caller.id)
-  deps.guesses.check(identified.caller.id)
+  exchange.sawCaller(identified.caller.id, presented)
   return { caller: identified.caller, tenant: saidTenant(head, identified.tenant) }
 }
 
@@ -134,10 +136,11 @@ function saidTenant(head: RequestHead, ofProxyUser: TenantId | undefined): Tenan
 async function find(
   deps: ExchangeDeps,
   exchange: OpenExchange,
-  head: RequestHead,
+  asked: { head: RequestHead; caller: Caller },
 ): Promise<readonly Found[]> {
-  const occurrences = findInHead(head)
+  const occurrences = findInHead(asked.head)
   if (occurrences.length === 0) return []
+  deps.guesses.check(asked.caller.id) // rulings.md 11: who guesses is not even looked up for
   const infos = await exchange.timedAsync('secret', () =>
     deps.secrets.locate(occurrences.map(occurrence => occurrence.placeholder)),
   )
@@ -169,8 +172,10 @@ function decide(
   }
   const permit = decision.permit
   exchange.permitted(permit)
+  const ends = found.flatMap(({ info }) => info?.expiresAt ?? [])
+  if (ends.length > 0) exchange.endAt(Math.min(...ends))
   deps.halt.check(exchange.open)
-  exchange.releaseLater(deps.limiter.take(permit.terms, permit.tenant))
+  exchange.releaseLater(deps.limiter.take(permit, asker.caller.id))
   return permit
 }
 
@@ -186,9 +191,15 @@ async function resolve(
     return values
   } catch (cause) {
     // Gone between look-up and fetch: the caller learns no more than it would of one that never was (rulings.md 11).
-    if (isError(cause, 'SECRET_NOT_FOUND')) throw new CloakroomError('SWAP_REFUSED', {}, { cause })
-    throw cause
+    if (!isError(cause, 'SECRET_NOT_FOUND') && !isError(cause, 'SWAP_REFUSED')) throw cause
+    exchange.withdrawn()
+    throw new CloakroomError('SWAP_REFUSED', {}, { cause })
   }
+}
+
+// security.md N6: what carried the credential in a form of its own does not outlive the exchange.
+function wipe(forms: readonly SentForm[]): void {
+  for (const { sent } of forms) sent.fill(0)
 }
 
 async function send(

@@ -10,10 +10,6 @@ import { type HeaderList, headerValues, withoutHeaders } from '../model/message.
 const HOP_BY_HOP = [
   'connection',
   'keep-alive',
-  'proxy-connection',
-  'proxy-authenticate',
-  'proxy-authentication-info',
-  'proxy-authorization',
   'te',
   'trailer',
   'transfer-encoding',
@@ -25,7 +21,7 @@ const HOP_BY_HOP = [
 const REQUEST_ONLY = ['content-length', 'host', 'expect']
 
 // D10, D11: what would lead the caller past us, or speaks in our name.
-const RESPONSE_ONLY = ['alt-svc', 'proxy-status']
+const RESPONSE_ONLY = ['alt-svc']
 
 // What may not be nominated for removal: framing, routing, authentication (C10).
 const SENSITIVE = new Set([
@@ -39,6 +35,9 @@ const SENSITIVE = new Set([
   'date',
   'range',
 ])
+
+// E6, peers.md 51: what proxies say to their neighbours, and what only we may say.
+const OURS = /^(?:proxy|cloakroom)-/i
 
 const REQUEST_NAMES = new Set([...HOP_BY_HOP, ...REQUEST_ONLY])
 const RESPONSE_NAMES = new Set([...HOP_BY_HOP, ...RESPONSE_ONLY])
@@ -69,7 +68,7 @@ export function stripResponse(headers: HeaderList): HeaderList {
 
 function strip(headers: HeaderList, names: ReadonlySet<string>, also: ReadonlySet<string>): HeaderList {
   const kept = withoutHeaders(headers, also.size === 0 ? names : new Set([...names, ...also]))
-  return kept.filter(([name]) => !/^cloakroom-/i.test(name))
+  return kept.filter(([name]) => !OURS.test(name))
 }
 
 function connectionOptions(headers: HeaderList): ReadonlySet<string> {

@@ -7,8 +7,7 @@
 import type { Clock } from '../base/clock.ts'
 import { minutes } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
-import type { RuleTerms } from '../model/decision.ts'
-import type { TenantId } from '../model/tenant.ts'
+import type { Permit } from '../model/decision.ts'
 
 /** A bucket of permissions that fills at a steady rate. */
 class Bucket {
@@ -54,7 +53,12 @@ type Usage = { readonly bucket: Bucket | undefined; running: number }
 
 const MAX_USAGES = 10_000
 
-/** Rate, burst and concurrency of rules, for each tenant apart, so that one tenant cannot use up another's share (I3). */
+/**
+ * Rate, burst and concurrency of rules, for each caller and tenant apart, so that none can use up another's share (I3).
+ *
+ * A tenant counts only where a placeholder of it was shown: a caller of all tenants could otherwise make up names, and with each
+ * have the whole rate again.
+ */
 export class RuleLimiter {
   readonly #clock: Clock
   readonly #usages = new Map<string, Usage>()
@@ -64,10 +68,11 @@ export class RuleLimiter {
   }
 
   /** Takes a place; the returned function gives it back. @throws POLICY_RATE_LIMITED */
-  take(terms: RuleTerms, tenant: TenantId | undefined): () => void {
+  take(permit: Permit, callerId: string): () => void {
+    const { terms } = permit
     const limits = terms.limits
     if (limits === undefined) return nothing
-    const usage = this.#usageOf(terms, tenant)
+    const usage = this.#usageOf(permit, callerId)
     const refuse = (retryAfter: number) =>
       new CloakroomError('POLICY_RATE_LIMITED', { rule: terms.rule, retryAfter })
     if (limits.concurrency !== undefined && usage.running >= limits.concurrency) throw refuse(1)
@@ -81,8 +86,9 @@ export class RuleLimiter {
     }
   }
 
-  #usageOf(terms: RuleTerms, tenant: TenantId | undefined): Usage {
-    const key = `${terms.rule}\n${tenant ?? ''}`
+  #usageOf({ terms, tenant, swaps }: Permit, callerId: string): Usage {
+    const proven = swaps.length > 0 ? (tenant ?? '') : ''
+    const key = `${terms.rule}\n${callerId}\n${proven}`
     const known = this.#usages.get(key)
     if (known !== undefined) return known
     if (this.#usages.size >= MAX_USAGES) this.#forgetIdle()

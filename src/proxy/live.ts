@@ -4,6 +4,7 @@
  * Rule of this file: whatever holds a credential, or lets bytes pass, is in here from before its first byte to its last
  * (rulings.md 20).
  */
+import type { Presented } from '../model/caller.ts'
 import { formatSecretRef, type SecretRef } from '../model/secret.ts'
 import type { Target } from '../model/target.ts'
 
@@ -11,6 +12,8 @@ import type { Target } from '../model/target.ts'
 export type Open = {
   kind: 'exchange' | 'tunnel'
   caller?: string
+  /** What the caller was known by, to be judged anew when policy changes. */
+  presented?: Presented
   tenant?: string
   /** formatTarget form. */
   target?: string

@@ -12,6 +12,16 @@ const MAX_PATH = 256
 const MAX_KEYS = 20
 const MAX_KEY = 64
 
+/** A method, unless it may hold a placeholder. */
+export function maskedMethod(method: string): string {
+  return mayHoldPlaceholder(method) ? MASK : method
+}
+
+/** A host, unless a label of it may hold a placeholder: then a name that no host has. */
+export function maskedHost(host: string): string {
+  return mayHoldPlaceholder(host) ? MASK : host
+}
+
 /** The path without its query, with every segment masked that may hold a placeholder; at most 256 characters. */
 export function maskedPath(path: string): string {
   const end = path.indexOf('?')

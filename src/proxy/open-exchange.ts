@@ -4,26 +4,30 @@
  * Rules of this file: `close` runs on every path and does everything once; what it cannot do it reports to the log and swallows
  * nothing else. The record holds names, ids and numbers only (model/exchange.ts).
  */
-import { invariant } from '../base/assert.ts'
-import { CloakroomError, type ErrorCode } from '../base/errors.ts'
+import { days } from '../base/clock.ts'
+import { CloakroomError, isError } from '../base/errors.ts'
 import { describeCause } from '../base/log.ts'
-import { newRequestId } from '../base/random.ts'
 import type { ReceivedRequestHead } from '../http1/head.ts'
-import { type Decision, formatLocation, type Permit, type Reason } from '../model/decision.ts'
-import type { ExchangeRecord, OutcomeKind, PhaseTimes } from '../model/exchange.ts'
+import type { Presented } from '../model/caller.ts'
+import type { Decision, Permit, Reason } from '../model/decision.ts'
+import type { ExchangeRecord, PhaseTimes } from '../model/exchange.ts'
 import type { RequestHead, ResponseHead } from '../model/message.ts'
 import { formatSecretRef, type SecretValue } from '../model/secret.ts'
 import { formatTarget, type Target } from '../model/target.ts'
-import { maskPlaceholder } from '../swap/placeholder.ts'
 import type { ExchangeDeps } from './exchange.ts'
 import { stripResponse } from './hop-by-hop.ts'
 import type { Inbound } from './inbound.ts'
 import type { Open } from './live.ts'
-import { maskedPath, queryKeys, traceId } from './masked.ts'
+import { maskedHost, maskedMethod, maskedPath, queryKeys, traceId } from './masked.ts'
+import { closesConnection, failedOutcome, reasonOf } from './outcome.ts'
 import type { OpenedSecret } from './protect.ts'
+import { newRecord, report, swapRecords } from './record.ts'
 import { problem } from './respond.ts'
 
 type Disposable = { dispose(): void }
+
+// Below the 24.8 days that a timer of Node can wait; no exchange lasts so long.
+const LONGEST_EXCHANGE = days(20)
 
 export class OpenExchange {
   readonly inbound: Inbound
@@ -45,18 +49,7 @@ export class OpenExchange {
     this.#deps = deps
     this.inbound = inbound
     const now = deps.clock.now()
-    this.record = {
-      request: newRequestId(now),
-      time: now,
-      entrance: inbound.facts.entrance,
-      swaps: [],
-      sent: false,
-      intended: false,
-      bytesToUpstream: 0,
-      bytesToCaller: 0,
-      redactions: 0,
-      phases: { policy: 0, secret: 0, swap_request: 0, audit: 0 },
-    }
+    this.record = newRecord(inbound.facts.entrance, now)
     this.open = { kind: 'exchange', secrets: [], cancel: cause => this.cancel(cause) }
     deps.live.add(this.open)
     inbound.onGone(cause => this.cancel(cause))
@@ -80,28 +73,50 @@ export class OpenExchange {
 
   sawReceived(head: ReceivedRequestHead): void {
     if (head.method === '') return
-    this.record.method = head.method
+    this.record.method = maskedMethod(head.method)
     const trace = traceId(head.headers)
     if (trace !== undefined) this.record.trace = trace
   }
 
+  sawTarget(target: Target): void {
+    this.record.target = formatTarget({ ...target, host: maskedHost(target.host) })
+    this.open.target = formatTarget(target)
+  }
+
   sawHead(head: RequestHead): void {
-    this.record.target = formatTarget(head.target)
-    this.open.target = this.record.target
+    this.sawTarget(head.target)
     this.record.path = maskedPath(head.path)
     const keys = queryKeys(head.path)
     if (keys.length > 0) this.record.queryKeys = keys
   }
 
-  sawCaller(id: string): void {
+  /** `presented` is kept while it is open: a new policy may no longer know the caller by it (rulings.md 12, 20). */
+  sawCaller(id: string, presented: Presented): void {
     this.record.caller = id
     this.open.caller = id
+    this.open.presented = presented
   }
 
   denied(decision: Extract<Decision, { kind: 'deny' }>): void {
     this.record.rule = decision.rule
     if (decision.tenant !== undefined) this.record.tenant = decision.tenant
     this.#reason = decision.reason
+  }
+
+  /** A secret was there when policy decided and may not be used any more. */
+  withdrawn(): void {
+    this.#reason ??= 'secret_revoked'
+  }
+
+  /** Ends the exchange when a secret of it expires while it is running, as a revocation does (rulings.md 20). */
+  endAt(expiresAt: number): void {
+    const left = expiresAt - this.#deps.clock.now()
+    if (left > LONGEST_EXCHANGE) return
+    const timer = this.#deps.clock.after(Math.max(0, left), () => {
+      this.#reason = 'secret_expired'
+      this.cancel(new CloakroomError('SWAP_REFUSED', {}))
+    })
+    this.releaseLater(() => timer.cancel())
   }
 
   permitted(permit: Permit): void {
@@ -120,18 +135,7 @@ export class OpenExchange {
     fingerprint: (value: SecretValue) => string,
   ): void {
     for (const opened of values.values()) this.#disposables.push(opened.value)
-    this.record.swaps = permit.swaps.map(swap => {
-      const opened = values.get(swap.placeholder)
-      invariant(opened !== undefined, 'every swap of a permit has its value')
-      return {
-        secret: formatSecretRef(swap.secret),
-        version: swap.secret.version,
-        placeholder: maskPlaceholder(swap.placeholder),
-        in: formatLocation(swap.location),
-        locationKind: swap.location.in,
-        fingerprint: fingerprint(opened.value),
-      }
-    })
+    this.record.swaps = swapRecords(permit, values, fingerprint)
   }
 
   disposeLater(disposable: Disposable): void {
@@ -195,22 +199,20 @@ export class OpenExchange {
   /** Answers with a problem document, or resets where an answer has begun. Never throws. */
   async failed(cause: unknown): Promise<void> {
     const error = this.#errorOf(cause)
+    // Cut short from outside is a secret revoked; that is no guess of the caller's, and costs it nothing.
+    const isCut = this.signal.aborted && isError(error, 'SWAP_REFUSED')
+    if (isCut) this.withdrawn()
     const reason = this.#reason ?? reasonOf(error)
     const hadBegun = this.inbound.hasResponded || this.#isDetached
-    this.record.outcome = {
-      kind: outcomeOf(error, this.record.sent),
-      ...(hadBegun || error.code === 'REQUEST_ABORTED' ? {} : { status: error.status }),
-      error: error.code,
-      source: error.source,
-      ...(reason === undefined ? {} : { reason }),
-    }
-    if (error.code === 'SWAP_REFUSED' && this.record.caller !== undefined)
+    const isAnswered = !hadBegun && error.code !== 'REQUEST_ABORTED'
+    this.record.outcome = failedOutcome(error, { sent: this.record.sent, isAnswered, reason })
+    if (error.code === 'SWAP_REFUSED' && !isCut && this.record.caller !== undefined)
       this.#deps.guesses.spend(this.record.caller)
-    this.#report(error, cause)
+    report(this.#deps.log, { record: this.record, error, cause })
     this.inbound.body.cancel(error)
-    if (hadBegun || error.code === 'REQUEST_ABORTED') return this.inbound.reset()
+    if (!isAnswered) return this.inbound.reset()
     const answer = problem(error, this.record.request, this.#deps.clock.now())
-    const close = this.mustClose || CLOSING.has(error.code)
+    const close = this.mustClose || closesConnection(error)
     await this.inbound.respond(answer.head, answer.body, { close }).catch(() => this.inbound.reset())
   }
 
@@ -228,11 +230,9 @@ export class OpenExchange {
 
   timed<T>(phase: keyof PhaseTimes, work: () => T): T {
     const start = this.#deps.clock.monotonic()
-    try {
-      return work()
-    } finally {
-      this.record.phases[phase] += this.#deps.clock.monotonic() - start
-    }
+    const result = work() // what throws ends the exchange, and its time is of no interest
+    this.record.phases[phase] += this.#deps.clock.monotonic() - start
+    return result
   }
 
   async timedAsync<T>(phase: keyof PhaseTimes, work: () => Promise<T>): Promise<T> {
@@ -250,66 +250,4 @@ export class OpenExchange {
     if (cause instanceof CloakroomError) return cause
     return new CloakroomError('INTERNAL_BROKEN_INVARIANT', { what: describeCause(cause) }, { cause })
   }
-
-  #report(error: CloakroomError, cause: unknown): void {
-    const { request, caller, tenant, rule, target } = this.record
-    const fields = { code: error.code, request, caller, tenant, rule, target, cause: describeCause(cause) }
-    if (error.source === 'sidecar' || error.source === 'secrets') this.#deps.log.error(error.message, fields)
-    else if (error.code === 'REQUEST_ABORTED') this.#deps.log.debug(error.message, fields)
-    else this.#deps.log.warn(error.message, fields)
-  }
-}
-
-/** After these the connection is closed: its state is in doubt, or its next request must not ride on this one (E7, A13). */
-const CLOSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'REQUEST_MALFORMED',
-  'REQUEST_FRAMING',
-  'REQUEST_HEAD_TOO_LARGE',
-  'REQUEST_VERSION',
-  'REQUEST_TRANSFER_CODING',
-  'REQUEST_TIMEOUT',
-  'REQUEST_TARGET',
-  'REQUEST_MISDIRECTED',
-  'REQUEST_PROTOCOL',
-  'IDENTITY_REVOKED',
-  'SWAP_REFUSED_IN_BODY',
-  'SIDECAR_DRAINING',
-  'INTERNAL_BROKEN_INVARIANT',
-])
-
-function outcomeOf(error: CloakroomError, sent: boolean): OutcomeKind {
-  if (error.code === 'REQUEST_ABORTED') return 'client_abort'
-  switch (error.source) {
-    case 'upstream':
-      return 'upstream_error'
-    case 'caller':
-    case 'policy':
-      return 'denied'
-    default:
-      return sent || error.code !== 'SIDECAR_HALTED' ? 'proxy_error' : 'denied'
-  }
-}
-
-const REASON_OF: { readonly [code in ErrorCode]?: Reason } = {
-  SWAP_REFUSED: 'placeholder_misplaced',
-  SWAP_REFUSED_IN_BODY: 'body_placeholder',
-  SWAP_GUESSING: 'guessing',
-  SWAP_LIMIT: 'placeholder_too_many',
-  IDENTITY_REQUIRED: 'identity_missing',
-  IDENTITY_UNKNOWN_TO_RELAY: 'identity_missing',
-  IDENTITY_REJECTED: 'identity_rejected',
-  IDENTITY_REVOKED: 'identity_revoked',
-  IDENTITY_TENANT: 'tenant_not_allowed',
-  POLICY_RATE_LIMITED: 'rate_limited',
-  NET_ADDRESS_REFUSED: 'address_refused',
-  SIDECAR_HALTED: 'halted',
-  SIDECAR_OVERLOADED: 'overloaded',
-  AUDIT_UNAVAILABLE: 'audit_unavailable',
-  SECRET_STORE_UNAVAILABLE: 'store_unavailable',
-  SECRET_STORE_TIMEOUT: 'store_unavailable',
-  KEY_UNAVAILABLE: 'store_unavailable',
-}
-
-function reasonOf(error: CloakroomError): Reason | undefined {
-  return REASON_OF[error.code] ?? (error.code.startsWith('REQUEST_') ? 'request_malformed' : undefined)
 }

@@ -6,7 +6,13 @@
  */
 import { CloakroomError } from '../base/errors.ts'
 import { isForbiddenTrailer } from '../http1/trailers.ts'
-import { type BodySource, type HeaderList, headerValues, type ResponseHead } from '../model/message.ts'
+import {
+  type BodySource,
+  type HeaderList,
+  headerValues,
+  type ResponseHead,
+  withoutHeaders,
+} from '../model/message.ts'
 import type { SecretValue } from '../model/secret.ts'
 import { createRedactor } from '../redact/redactor.ts'
 import type { SentForm } from '../swap/head.ts'
@@ -28,14 +34,18 @@ export type Protection = {
   readonly exchange: OpenExchange
 }
 
+// D5: what a service makes of a credential works as well as the credential, and no policy binds it.
+const DERIVED = new Set(['set-cookie', 'set-cookie2', 'authentication-info'])
+
 /** @throws UPSTREAM_CODED; the answer's body is then cancelled. */
 export function protect(
   answer: UpstreamAnswer,
   protection: Protection,
 ): { head: ResponseHead; body: BodySource } {
   const { exchange } = protection
-  const head = withOurHeaders(answer.head, exchange.record.request)
-  if (!protection.redact) return { head, body: answer.body }
+  const ours = withOurHeaders(answer.head, exchange.record.request)
+  if (!protection.redact) return { head: ours, body: answer.body }
+  const head = { ...ours, headers: withoutHeaders(ours.headers, DERIVED) }
   if (answer.body.length !== 0 && isCoded(answer.head.headers)) {
     const cause = new CloakroomError('UPSTREAM_CODED', { target: exchange.record.target ?? '' })
     answer.body.cancel(cause)

@@ -33,8 +33,8 @@ export function validate(received: ReceivedRequestHead, tunnel: Target | undefin
   return { method, target, path, headers }
 }
 
-// A3: exactly one Host in HTTP/1.1; at most one in 1.0.
-function checkHost(received: ReceivedRequestHead): void {
+/** Sees to it that Host stands exactly once in HTTP/1.1, at most once in 1.0 (security.md A3). @throws REQUEST_MALFORMED */
+export function checkHost(received: ReceivedRequestHead): void {
   const hosts = headerValues(received.headers, 'host')
   const isMissing = hosts.length === 0 && received.minor === 1
   if (hosts.length > 1 || isMissing)
