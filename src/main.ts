@@ -4,6 +4,7 @@
  *
  * Rule of this file: the check stands before everything else is loaded, so only config/runtime.ts is imported up here.
  */
+import * as nodeModule from 'node:module' // as a whole: on a Node that is too old a missing name would end us before the check
 import { EXIT_UNSAFE_RUNTIME, unsafeRuntime } from './config/runtime.ts'
 
 // SECURITY N1: without a listener of ours, this signal opens the inspector in a running process.
@@ -49,6 +50,10 @@ if (problems.length > 0) {
   )
   process.exitCode = EXIT_UNSAFE_RUNTIME
 } else {
+  // Inside a checkout the sources are TypeScript: kept compiled beside the packages, a command starts in a third of the time.
+  const root = `${import.meta.dirname}/..`
+  if (import.meta.filename.endsWith('.ts'))
+    nodeModule.enableCompileCache(`${root}/node_modules/.cache/cloakroom`)
   const { run } = await import('./cli/run.ts')
   process.exitCode = await run(process.argv.slice(2))
 }

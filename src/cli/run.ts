@@ -109,9 +109,14 @@ function exitCodeOf(cause: unknown): number {
   return UNREACHABLE.includes(cause.code) ? 3 : 1
 }
 
-// commander writes "error: unknown command 'x'\n(Did you mean y?)".
+// commander writes "error: unknown command 'x'\n(Did you mean y?)". It also repeats arguments that are too many, and what stands
+// behind "=": either may be a value that somebody tried to give on the command line (security.md K4).
 function usageOf(cause: unknown): CloakroomError {
   const text = cause instanceof Error ? cause.message : 'the command line cannot be read'
-  const what = text.replace(/^error: /, '').replace(/\n\s*/g, ' ')
+  const what = text
+    .replace(/^error: /, '')
+    .replace(/\n\s*/g, ' ')
+    .replace(/^(too many arguments[^:]*):[\s\S]*$/, '$1')
+    .replace(/^(unknown option '--?[^=']*)=[^']*/, '$1')
   return new CloakroomError('CLI_USAGE', { what })
 }

@@ -19,7 +19,7 @@ export const addSidecarCommands: AddCommands = (program, perform) => {
   program
     .command('halt')
     .description(
-      'stop all traffic at once, or that of a tenant, secret or target; not undone by a restart of the app',
+      'refuse all traffic at once, or that of a tenant, secret or target, until lifted or the sidecar is restarted',
     )
     .option('--tenant <tenant>', 'only this tenant')
     .option('--secret <tenant/name>', 'only requests that use this secret')
