@@ -55,7 +55,7 @@ export async function assembleVault(config: Config, log: Log, options: VaultOpti
     opened.lock = lockState(dirname(config.store.file))
     const provider = await openKeyProvider(config.keys)
     const signingKey = await readPrivateKey(provider, { kind: 'audit', path: config.audit.signingKey })
-    const database = openDatabase(config, log)
+    const database = openDatabase(config, log, options.writer)
     opened.database = database
     const store = await openEmbeddedStore({
       database,
@@ -103,9 +103,10 @@ async function closeAll(opened: Opened, policies?: Policies): Promise<void> {
   }
 }
 
-function openDatabase(config: Config, log: Log): Database {
+function openDatabase(config: Config, log: Log, writer: VaultOptions['writer']): Database {
   return openSqlite({
     file: config.store.file,
+    writer: writer === 'sidecar' ? 'thread' : 'here', // rulings.md 19: nothing that may block stands on the data path's loop
     onUpgrade: copy => log.info('the store was upgraded; a copy of the old one was kept', { copy }),
   })
 }
