@@ -28,7 +28,7 @@ type Row = { readonly title: string; readonly panels: readonly Panel[] }
 
 const GRID_WIDTH = 24
 const HEIGHTS: Readonly<Record<PanelKind, number>> = { stat: 4, timeseries: 8, table: 8 }
-const DATASOURCE = { type: 'prometheus', uid: '${datasource}' }
+const DATASOURCE = { type: 'prometheus', uid: '$datasource' }
 const SCOPE = 'job=~"$job", instance=~"$instance"'
 
 const rate = (metric: string, labels = '') =>
