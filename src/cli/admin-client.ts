@@ -1,16 +1,19 @@
 /**
- * Talks to a running sidecar over its admin socket.
+ * Talks to a running sidecar: over its admin socket, and for `doctor` through its proxy.
  *
- * Rule of this file: the only connection it ever makes is to the unix socket that the configuration names.
+ * Rule of this file: the only connections it makes are to listeners of a sidecar that the configuration names.
  */
 
 import { statSync } from 'node:fs'
 import { type IncomingMessage, request } from 'node:http'
+import type { Socket } from 'node:net'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Progress } from '../api/operation.ts'
 import type { Control, OperationName, OperationParams, OperationResult } from '../api/operations.ts'
 import { errorOf } from '../api/problem.ts'
-import { minutes } from '../base/clock.ts'
+import { minutes, seconds } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
+import { formatListen, type Listen } from '../config/options.ts'
 
 // A reload or an import may take long; status and halt answer at once.
 const LONGEST_SILENCE = minutes(2)
@@ -95,4 +98,69 @@ async function readAnswer(response: IncomingMessage, progress: Progress = () => 
 
 function isAbsence(cause: unknown): boolean {
   return cause instanceof Error && 'code' in cause && ABSENT.has(String(cause.code))
+}
+
+export type TunnelAnswer =
+  | { readonly kind: 'open'; readonly socket: Socket }
+  | { readonly kind: 'refused'; readonly status: number; readonly error: string | undefined }
+
+const PROBE_LIMIT = seconds(10)
+
+/** Asks a sidecar's proxy for a tunnel, as an app on this machine would. @throws CLI_UNREACHABLE */
+export function askForTunnel(proxy: Listen, authority: string): Promise<TunnelAnswer> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request({
+      host: proxy.host,
+      port: proxy.port,
+      method: 'CONNECT',
+      path: authority,
+      agent: false,
+      timeout: PROBE_LIMIT,
+      headers: { Host: authority },
+    })
+    const what = `the proxy at ${formatListen(proxy)}`
+    outgoing.on('error', cause => reject(new CloakroomError('CLI_UNREACHABLE', { what }, { cause })))
+    outgoing.on('timeout', () => outgoing.destroy(new Error('timeout')))
+    const refused = ({ statusCode: status = 0, headers }: IncomingMessage) => {
+      const error = headers['cloakroom-error']
+      resolve({ kind: 'refused', status, error: Array.isArray(error) ? error[0] : error })
+    }
+    outgoing.on('response', response => {
+      response.resume()
+      refused(response)
+    })
+    outgoing.on('connect', (response, socket) => {
+      socket.setTimeout(0)
+      if (response.statusCode === 200) return resolve({ kind: 'open', socket })
+      socket.destroy()
+      refused(response)
+    })
+    outgoing.end()
+  })
+}
+
+/** Does the TLS handshake that an app would do in its tunnel; rejects with OpenSSL's reason. */
+export function handshake(socket: Socket, host: string, ca: string): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const secure = connectTls({
+      socket,
+      servername: host,
+      ca,
+      ALPNProtocols: ['http/1.1'],
+      timeout: PROBE_LIMIT,
+    })
+    secure.once('secureConnect', () => resolve(secure))
+    secure.once('timeout', () => secure.destroy(new Error('timeout')))
+    secure.once('error', reject)
+    secure.once('close', () => reject(new Error('closed')))
+  })
+}
+
+/** Sends one request on a connection and gives the whole answer as text; the connection ends with it. */
+export async function exchangeOnce(socket: TLSSocket, lines: readonly string[]): Promise<string> {
+  socket.write(`${lines.join('\r\n')}\r\n\r\n`)
+  let text = ''
+  socket.setEncoding('latin1')
+  for await (const chunk of socket as AsyncIterable<string>) text += chunk
+  return text
 }
