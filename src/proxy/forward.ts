@@ -123,6 +123,7 @@ class UpstreamExchange {
     socket.on('close', this.#onEnd)
     socket.on('error', this.#onEnd)
     socket.on('drain', this.#onDrain)
+    socket.resume() // the pool gives back what it paused, and a paused socket does not start at a listener
   }
 
   #unlisten(): void {
