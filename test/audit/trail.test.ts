@@ -323,6 +323,45 @@ t.test(
   },
 )
 
+t.test(
+  'an intent of several lines is durable with its last one, also when they fall into two writes',
+  async t => {
+    const { trail, sink } = await faulty()
+    sink.mode = 'hang'
+    const first = trail.intend(exchange())
+    await turns()
+    const others = Array.from({ length: 255 }, () => trail.intend(exchange()))
+    const swaps = Array.from({ length: 40 }, () => exchange().swaps).flat()
+    let isDone = false
+    const long = trail.intend(exchange({ swaps })).then(() => {
+      isDone = true
+    })
+    for (let write = 0; write < 2; write++) {
+      sink.release()
+      sink.mode = 'hang'
+      await turns()
+    }
+
+    t.same((await Promise.all([first, ...others])).length, 256)
+    t.equal(isDone, false, 'its first line is there, the rest is not')
+    sink.release()
+    await long
+  },
+)
+
+t.test('the queue is bounded in bytes too', async t => {
+  const { trail, clock, sink, counted } = await faulty()
+  sink.mode = 'hang'
+  const swaps = Array.from({ length: 40 }, () => exchange().swaps).flat()
+
+  const intents = Array.from({ length: 4000 }, () => trail.intend(exchange({ swaps })))
+
+  t.ok(counted.refused > 0)
+  clock.advance(2000)
+  await Promise.allSettled(intents)
+  sink.release()
+})
+
 t.test('a checkpoint follows a thousand records, a minute, and the end', async t => {
   const { trail, clock, sink, counted } = await faulty()
   clock.advance(60_000)

@@ -196,6 +196,25 @@ t.test(
   },
 )
 
+t.test(
+  'a record that is not as it was known elsewhere is found, although the log fits in itself',
+  async t => {
+    const { seq } = JSON.parse(lineAt(original, 41))
+
+    t.same(await firstFault(original, [{ seq, hash: 'f'.repeat(64) }]), at(42))
+    t.same(await firstFault(original, [{ seq: 9999, hash: 'f'.repeat(64) }]), at(original.length))
+  },
+)
+
+t.test('the instance changes at a start record and nowhere else', async t => {
+  const { seq, hash, time } = JSON.parse(lineAt(original, 9))
+  const frame = { after: { seq, hash }, time, instance: '"pod-b"' }
+  const joined = (event: string) => [...original.slice(0, 10), linkRecord(`"event":"${event}"`, frame).line]
+
+  t.same(await firstFault(joined('outcome')), at(11))
+  t.equal(await firstFault(joined('start')), undefined)
+})
+
 t.test('a log rewritten whole by somebody without the key is found at its checkpoint', async t => {
   const forger = generateKeyPairSync('ed25519').privateKey
   const path = join(dir, 'forged.jsonl')
