@@ -11,7 +11,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Progress } from '../api/operation.ts'
 import type { Control, OperationName, OperationParams, OperationResult } from '../api/operations.ts'
 import { errorOf } from '../api/problem.ts'
-import { minutes, seconds } from '../base/clock.ts'
+import { minutes, seconds, systemClock } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
 import { formatListen, type Listen } from '../config/options.ts'
 
@@ -115,28 +115,34 @@ export function askForTunnel(proxy: Listen, authority: string): Promise<TunnelAn
       method: 'CONNECT',
       path: authority,
       agent: false,
-      timeout: PROBE_LIMIT,
       headers: { Host: authority },
     })
+    const timer = systemClock.after(PROBE_LIMIT, () => outgoing.destroy(new Error('timeout')))
     const what = `the proxy at ${formatListen(proxy)}`
-    outgoing.on('error', cause => reject(new CloakroomError('CLI_UNREACHABLE', { what }, { cause })))
-    outgoing.on('timeout', () => outgoing.destroy(new Error('timeout')))
-    const refused = ({ statusCode: status = 0, headers }: IncomingMessage) => {
-      const error = headers['cloakroom-error']
-      resolve({ kind: 'refused', status, error: Array.isArray(error) ? error[0] : error })
+    const settle = (answer: TunnelAnswer): void => {
+      timer.cancel()
+      resolve(answer)
     }
+    outgoing.on('error', cause => {
+      timer.cancel()
+      reject(new CloakroomError('CLI_UNREACHABLE', { what }, { cause }))
+    })
     outgoing.on('response', response => {
       response.resume()
-      refused(response)
+      settle(refusal(response))
     })
     outgoing.on('connect', (response, socket) => {
-      socket.setTimeout(0)
-      if (response.statusCode === 200) return resolve({ kind: 'open', socket })
+      if (response.statusCode === 200) return settle({ kind: 'open', socket })
       socket.destroy()
-      refused(response)
+      settle(refusal(response))
     })
     outgoing.end()
   })
+}
+
+function refusal({ statusCode: status = 0, headers }: IncomingMessage): TunnelAnswer {
+  const error = headers['cloakroom-error']
+  return { kind: 'refused', status, error: Array.isArray(error) ? error[0] : error }
 }
 
 /** Does the TLS handshake that an app would do in its tunnel; rejects with OpenSSL's reason. */
