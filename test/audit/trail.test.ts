@@ -3,7 +3,7 @@
  */
 import { join } from 'node:path'
 import t from 'tap'
-import { MOST_RECORDS } from '../../src/audit/queue.ts'
+import { MOST_BYTES, MOST_RECORDS } from '../../src/audit/queue.ts'
 import { type AuditObserver, NO_OBSERVER } from '../../src/audit/sink.ts'
 import { createSink } from '../../src/audit/sinks.ts'
 import { systemClock } from '../../src/base/clock.ts'
@@ -350,15 +350,17 @@ t.test(
 )
 
 t.test('the queue is bounded in bytes too', async t => {
-  const { trail, clock, sink, counted } = await faulty()
+  const { trail, clock, sink } = await faulty()
   sink.mode = 'hang'
-  const swaps = Array.from({ length: 40 }, () => exchange().swaps).flat()
+  const large = Object.fromEntries(Array.from({ length: 6 }, (_, i) => [`f${i}`, 'x'.repeat(500)]))
 
-  const intents = Array.from({ length: 4000 }, () => trail.intend(exchange({ swaps })))
+  const notes = Array.from({ length: MOST_BYTES / 3000 }, () => trail.note('policy.reloaded', large))
 
-  t.ok(counted.refused > 0)
+  t.ok(notes.length < MOST_RECORDS)
+  t.match(trail.health(), { ok: false, detail: 'too many records wait' })
+  const settled = Promise.allSettled(notes)
   clock.advance(2000)
-  await Promise.allSettled(intents)
+  await settled
   sink.release()
 })
 
