@@ -14,6 +14,9 @@ const authority = loadAuthority({ ...made, clock, file: 'test CA' })
 /** PEM of the CA that upstream certificates of the tests are signed by. */
 export const testCaPem = made.certificatePem
 
+/** The CA itself, for certificates with a fault. */
+export const testAuthority = { certificatePem: made.certificatePem, privateKey: made.privateKey }
+
 /** A certificate of the test CA for a host, for servers that a test starts itself. */
 export function certificateFor(host: string): { cert: string; key: string } {
   const leaf = authority.mint(host)
@@ -53,7 +56,13 @@ const echo: Handler = (request, response) => {
   response.end(JSON.stringify({ method, url, headers, body: body.toString('latin1') }))
 }
 
-export type UpstreamOptions = { readonly host?: string; readonly handler?: Handler; readonly plain?: boolean }
+export type UpstreamOptions = {
+  readonly host?: string
+  readonly handler?: Handler
+  readonly plain?: boolean
+  /** Instead of a good one of the test CA. */
+  readonly certificate?: { readonly cert: string; readonly key: string }
+}
 
 /** Starts an HTTPS upstream that by default answers with what it got. */
 export async function anUpstream(t: Teardown, options: UpstreamOptions = {}): Promise<Upstream> {
@@ -71,13 +80,18 @@ export async function anUpstream(t: Teardown, options: UpstreamOptions = {}): Pr
     })
   })
   http.keepAliveTimeout = 60_000
-  return serve(t, options, { onSocket: socket => http.emit('connection', socket), requests })
+  const onSocket = (socket: Socket) => {
+    http.emit('connection', socket)
+    // Node's server reads the handle itself until somebody listens; the ledger would stay empty.
+    socket.on('data', () => undefined)
+  }
+  return serve(t, options, { onSocket, requests })
 }
 
 /** Starts an upstream that is driven by hand: `onSocket` gets each connection after its TLS handshake. */
 export function aRawUpstream(
   t: Teardown,
-  options: { readonly host?: string; readonly plain?: boolean; readonly onSocket: (socket: Socket) => void },
+  options: Omit<UpstreamOptions, 'handler'> & { readonly onSocket: (socket: Socket) => void },
 ): Promise<Upstream> {
   return serve(t, options, { onSocket: options.onSocket, requests: [] })
 }
@@ -96,7 +110,8 @@ async function serve(t: Teardown, options: UpstreamOptions, serving: Serving): P
     copyTo(socket, chunks)
     serving.onSocket(socket)
   }
-  const tls = { ...certificateFor(host), allowHalfOpen: true, ALPNProtocols: ['http/1.1'] }
+  const { cert, key } = options.certificate ?? certificateFor(host)
+  const tls = { cert, key, allowHalfOpen: true, ALPNProtocols: ['http/1.1'] }
   const server =
     options.plain === true
       ? createTcpServer({ allowHalfOpen: true, noDelay: true }, onSocket)
