@@ -1,6 +1,7 @@
 /**
  * The configuration: where it is found, what overrides what, and that every fault is told with its place.
  */
+import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { minutes, seconds } from '../../src/base/clock.ts'
@@ -248,4 +249,16 @@ t.test('reports a directory or an unreadable thing in place of a file', async t 
   const directory = aDirectory(t, { 'cloakroom.yaml/inner': '' })
 
   t.throws(() => loadConfig({ flag: join(directory, 'cloakroom.yaml'), env: {} }), CloakroomError)
+})
+
+t.test('ships an annotated example that names every option and changes none', async t => {
+  const example = join(import.meta.dirname, '..', '..', 'config', 'cloakroom.yaml')
+  const empty = loadConfig({ flag: aFile(t, ''), env: {} })
+
+  const shown = loadConfig({ flag: example, env: {} })
+
+  const relative = (config: typeof shown) => JSON.stringify(config).replaceAll(config.directory, '.')
+  t.same(JSON.parse(relative(shown)), JSON.parse(relative(empty)))
+  const text = readFileSync(example, 'utf8')
+  for (const { path, name } of OPTIONS) t.match(text, new RegExp(`^ +${name}:`, 'm'), path)
 })
