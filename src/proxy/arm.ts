@@ -9,8 +9,8 @@ import type { Permit } from '../model/decision.ts'
 import type { HeaderList, OutboundHead, RequestHead } from '../model/message.ts'
 import { formatHostHeader } from '../model/target.ts'
 import { type OpenedSecretLike, type SentForm, swapHead } from '../swap/head.ts'
-import { requestFramingHeaders } from './forward.ts'
 import { stripRequest } from './hop-by-hop.ts'
+import { requestFramingHeaders } from './request-sender.ts'
 
 /** What turns the method that policy saw into another at the upstream (security.md B4): never forwarded. */
 const METHOD_OVERRIDES = ['x-http-method-override', 'x-http-method', 'x-method-override']

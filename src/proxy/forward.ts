@@ -9,21 +9,19 @@ import type { Duplex } from 'node:stream'
 import type { Clock, Milliseconds } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
 import { BodyReader } from '../http1/body-reader.ts'
-import { BodyWriter } from '../http1/body-writer.ts'
-import { type Framing, framingHeaders, responseFraming } from '../http1/framing.ts'
-import { type HeadLimits, parseResponseHead, type ReceivedResponseHead } from '../http1/head.ts'
-import { type Refusal, refusalError } from '../http1/refusal.ts'
-import { writeRequestHead } from '../http1/write.ts'
+import type { HeadLimits, ReceivedResponseHead } from '../http1/head.ts'
+import { refusalError } from '../http1/refusal.ts'
 import {
   type BodySink,
   type BodySource,
   EMPTY_BODY,
-  type HeaderList,
   headerValues,
   type OutboundHead,
   type ResponseHead,
 } from '../model/message.ts'
 import { formatTarget } from '../model/target.ts'
+import { type AnswerHead, AnswerHeadReader } from './answer-head.ts'
+import { RequestSender } from './request-sender.ts'
 import { Watchdog } from './watchdog.ts'
 
 /** One connection to an upstream, ours until it is released or destroyed. */
@@ -39,7 +37,7 @@ export type ForwardOptions = {
   readonly head: HeadLimits
   /** From the end of the request, or its last byte so far, to the response head. */
   readonly headTimeout: Milliseconds
-  /** Without a byte of the response body while we are ready to take one. */
+  /** Without a byte of the response body, either from the upstream or taken by the caller. */
   readonly idleTimeout: Milliseconds
   /** Called for each interim answer but 100 and 101. */
   readonly onInterim: (head: ResponseHead) => void
@@ -51,15 +49,14 @@ export type ForwardOptions = {
 
 export type UpstreamAnswer = { readonly head: ResponseHead; readonly body: BodySource }
 
-const EMPTY = Buffer.alloc(0)
-const MAX_INTERIM = 8 // security.md E5
+const EMPTY: Buffer = Buffer.alloc(0)
 
 /**
  * Sends the request and resolves with the answer's head; the answer's body is read by its consumer.
  *
  * Takes the lease over: it is released or destroyed here, on every path. `body` must be cancelled by the caller when this throws.
  *
- * @param isChunked - the framing that the head announces: chunked, or else exactly `body.length` bytes.
+ * @param outbound - its head announces the framing that `body.length` says.
  * @throws UPSTREAM_* by phase, and whatever the request's body fails with.
  */
 export function forward(
@@ -68,48 +65,55 @@ export function forward(
   body: BodySource,
   options: ForwardOptions,
 ): Promise<UpstreamAnswer> {
-  return new UpstreamExchange(lease, outbound, options).run(body)
+  return new UpstreamExchange(lease, outbound, options).run(outbound, body)
 }
 
 class UpstreamExchange {
   readonly #lease: Lease
-  readonly #outbound: OutboundHead
   readonly #options: ForwardOptions
   readonly #target: string
   readonly #watchdog: Watchdog
-  #pending: Buffer = EMPTY
-  #seen = 0
-  #interim = 0
-  #answered = false
+  readonly #sender: RequestSender
+  readonly #headReader: AnswerHeadReader
+  #pending: Buffer = EMPTY // of the body, while nobody takes it
   #answerHead: ReceivedResponseHead | undefined
   #reader: BodyReader | undefined
   #sink: BodySink | undefined
   #isBlocked = false
-  #requestBody: BodySource = EMPTY_BODY
-  #isRequestSent = false
   #isOver = false
+  /** How the upstream's bytes ended, while what came before them is not taken. */
+  #inputEnd: 'ended' | 'broken' | undefined
   #failure: unknown
   #resolve: (answer: UpstreamAnswer) => void = () => undefined
   #reject: (cause: unknown) => void = () => undefined
 
   constructor(lease: Lease, outbound: OutboundHead, options: ForwardOptions) {
+    const { target, method } = outbound.armed
     this.#lease = lease
-    this.#outbound = outbound
     this.#options = options
-    this.#target = formatTarget(outbound.armed.target)
+    this.#target = formatTarget(target)
     this.#watchdog = new Watchdog(options.clock)
+    this.#sender = new RequestSender(lease.socket, {
+      onSent: bytes => {
+        options.onSent(bytes)
+        if (this.#answerHead === undefined) this.#watchdog.touch()
+      },
+      onFailure: cause => this.#fail(cause),
+    })
+    const { head: limits, onInterim } = options
+    this.#headReader = new AnswerHeadReader({ target: this.#target, method, limits, onInterim })
   }
 
-  run(body: BodySource): Promise<UpstreamAnswer> {
+  run(outbound: OutboundHead, body: BodySource): Promise<UpstreamAnswer> {
     return new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
       this.#listen()
-      this.#armHeadTimeout()
+      this.#watchHead()
       this.#options.onCancel(cause => this.#fail(cause))
       if (this.#isOver) return
       try {
-        this.#send(body)
+        this.#sender.start(outbound, body)
       } catch (cause) {
         this.#fail(cause)
       }
@@ -117,139 +121,76 @@ class UpstreamExchange {
   }
 
   #listen(): void {
-    const socket = this.#lease.socket
+    const { socket } = this.#lease
     socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
-    socket.on('close', this.#onEnd)
-    socket.on('error', this.#onEnd)
+    socket.on('close', this.#onBroken)
+    socket.on('error', this.#onBroken)
     socket.on('drain', this.#onDrain)
     socket.resume() // the pool gives back what it paused, and a paused socket does not start at a listener
   }
 
   #unlisten(): void {
-    const socket = this.#lease.socket
+    const { socket } = this.#lease
     socket.off('data', this.#onData)
     socket.off('end', this.#onEnd)
-    socket.off('close', this.#onEnd)
-    socket.off('error', this.#onEnd)
+    socket.off('close', this.#onBroken)
+    socket.off('error', this.#onBroken)
     socket.off('drain', this.#onDrain)
   }
 
-  #armHeadTimeout(): void {
-    const waited = this.#options.headTimeout
-    this.#watchdog.arm(waited, () =>
-      this.#fail(new CloakroomError('UPSTREAM_HEAD_TIMEOUT', { target: this.#target, waited })),
-    )
-  }
-
-  #send(body: BodySource): void {
-    const { method, path, headers } = this.#outbound.armed
-    const socket = this.#lease.socket
-    const writer = new BodyWriter(requestFramingOf(body.length))
-    const bytes = writeRequestHead(method, path, headers)
-    // The head holds a credential: overwritten as soon as the socket has taken it (security.md N6).
-    socket.cork()
-    socket.write(bytes, () => bytes.fill(0))
-    this.#requestBody = body
-    body.start({
-      write: chunk => this.#sendPieces(socket, () => writer.frame(chunk), chunk.length),
-      end: trailers => {
-        this.#sendPieces(socket, () => writer.end(trailers), 0)
-        this.#isRequestSent = true
-        this.#watchdog.touch()
-        if (this.#isAnswerRead()) this.#conclude()
-      },
-      fail: cause => this.#fail(cause),
-    })
-    process.nextTick(() => socket.uncork())
-  }
-
-  // What the head announced is what is sent, or the exchange fails: a byte too many would be the next request (E1, C12).
-  #sendPieces(socket: Duplex, frame: () => readonly Buffer[], length: number): boolean {
-    if (this.#isOver) return false
-    try {
-      let isOpen = true
-      for (const piece of frame()) isOpen = socket.write(piece)
-      this.#options.onSent(length)
-      if (!this.#answered) this.#watchdog.touch()
-      return isOpen
-    } catch (cause) {
-      this.#fail(cause)
-      return false
-    }
-  }
-
   readonly #onDrain = (): void => {
-    if (!this.#isRequestSent) this.#requestBody.resume()
+    this.#sender.drained()
   }
 
   readonly #onData = (chunk: Buffer): void => {
+    if (this.#answerHead === undefined) return this.#readHead(chunk)
     this.#pending = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk])
-    if (!this.#answered) this.#readHead()
-    else if (this.#sink === undefined || this.#isBlocked) this.#lease.socket.pause()
+    if (this.#sink === undefined || this.#isBlocked) this.#lease.socket.pause()
     else this.#readBody()
   }
 
-  // FIN, reset and error mean the same here: no more bytes. What had come is read first.
-  readonly #onEnd = (cause?: unknown): void => {
-    if (this.#isOver) return
-    if (!this.#answered) {
-      const isTls = cause instanceof Error
-      return this.#fail(
-        new CloakroomError('UPSTREAM_CLOSED', { target: this.#target }, isTls ? { cause } : {}),
-      )
-    }
-    if (this.#sink !== undefined && !this.#isBlocked) this.#endOfInput()
-    else this.#failure ??= 'ended' // told when the consumer has taken what is pending
+  readonly #onEnd = (): void => this.#inputOver('ended', undefined)
+
+  // A reset, or a close without an end. SECURITY: never the end of a body that the close would end; that is a FIN alone. (Over TLS a
+  // FIN without close_notify looks the same to Node: whoever can forge one can cut such a body, and framed ones not.)
+  readonly #onBroken = (cause?: unknown): void => this.#inputOver('broken', cause)
+
+  #inputOver(how: 'ended' | 'broken', cause: unknown): void {
+    if (this.#isOver || this.#inputEnd !== undefined) return
+    this.#inputEnd = how
+    if (this.#answerHead === undefined) {
+      const details = { target: this.#target }
+      this.#fail(new CloakroomError('UPSTREAM_CLOSED', details, cause instanceof Error ? { cause } : {}))
+    } else if (this.#sink !== undefined && !this.#isBlocked) this.#endOfInput()
+    // else told when the consumer has taken what is pending
   }
 
   #endOfInput(): void {
-    if (this.#reader?.finish() === 'done') return this.#conclude()
+    if (this.#inputEnd === 'ended' && this.#reader?.finish() === 'done') return this.#conclude()
     this.#fail(new CloakroomError('UPSTREAM_TRUNCATED', { target: this.#target }))
   }
 
-  #readHead(): void {
-    const parsed = parseResponseHead(this.#pending, this.#options.head, this.#seen)
-    if (parsed.kind === 'incomplete') {
-      this.#seen = this.#pending.length
-      return
+  #readHead(chunk: Buffer): void {
+    try {
+      const found = this.#headReader.push(chunk)
+      if (found !== undefined) this.#answered(found)
+    } catch (cause) {
+      this.#fail(cause)
     }
-    if (parsed.kind === 'refused') return this.#refuse(parsed)
-    this.#pending = this.#pending.subarray(parsed.length)
-    this.#seen = 0
-    if (parsed.head.status < 200) return this.#interimAnswer(parsed.head)
-    this.#finalAnswer(parsed.head)
   }
 
-  #interimAnswer(head: ReceivedResponseHead): void {
-    // security.md D10: we never ask for an upgrade, so a 101 is an attack or a fault.
-    if (head.status === 101) return this.#malformed('101 without a request for it')
-    if (++this.#interim > MAX_INTERIM) return this.#malformed('too many interim answers')
-    // An interim answer has no body; one that announces two is malformed all the same.
-    const framing = responseFraming(head, this.#outbound.armed.method)
-    if (framing.kind === 'refused') return this.#refuse(framing)
-    if (head.status !== 100)
-      this.#options.onInterim({ status: head.status, reason: head.reason, headers: head.headers })
-    if (this.#pending.length > 0) this.#readHead()
-  }
-
-  #finalAnswer(head: ReceivedResponseHead): void {
-    if (head.status === 407)
-      return this.#fail(new CloakroomError('UPSTREAM_PROXY_AUTH', { target: this.#target }))
-    const framing = responseFraming(head, this.#outbound.armed.method)
-    if (framing.kind === 'refused') return this.#refuse(framing)
-    this.#answered = true
+  #answered({ head, framing, rest }: AnswerHead): void {
     this.#answerHead = head
+    this.#pending = rest
     this.#reader = new BodyReader(framing, 'response')
-    this.#watchdog.disarm()
     this.#lease.socket.pause()
-    const length = framing.kind === 'length' ? framing.length : framing.kind === 'none' ? 0 : undefined
+    const { status, reason, headers } = head
+    const length = framing.kind === 'length' ? framing.length : undefined
     const isEmpty = this.#reader.isDone
-    this.#resolve({
-      head: { status: head.status, reason: head.reason, headers: head.headers },
-      body: isEmpty ? EMPTY_BODY : this.#source(length),
-    })
-    if (isEmpty) this.#conclude()
+    this.#resolve({ head: { status, reason, headers }, body: isEmpty ? EMPTY_BODY : this.#source(length) })
+    if (isEmpty) return this.#conclude()
+    this.#watchIdle() // also until the consumer starts
   }
 
   #source(length: number | undefined): BodySource {
@@ -258,23 +199,14 @@ class UpstreamExchange {
       start: sink => {
         if (this.#isOver) return sink.fail(this.#failure) // failed between the head and the first wish for its body
         this.#sink = sink
-        this.#watchIdle()
         this.#readBody()
       },
       resume: () => {
         this.#isBlocked = false
-        this.#watchIdle()
         this.#readBody()
       },
       cancel: cause => this.#fail(cause ?? new CloakroomError('REQUEST_ABORTED', {})),
     }
-  }
-
-  #watchIdle(): void {
-    const waited = this.#options.idleTimeout
-    this.#watchdog.arm(waited, () =>
-      this.#fail(new CloakroomError('UPSTREAM_IDLE_TIMEOUT', { target: this.#target, waited })),
-    )
   }
 
   #readBody(): void {
@@ -282,39 +214,31 @@ class UpstreamExchange {
     if (this.#isOver || sink === undefined || this.#reader === undefined) return
     const bytes = this.#pending
     this.#pending = EMPTY
-    this.#watchdog.touch()
     const progress = this.#reader.read(bytes, slice => {
       if (!this.#isOver && !sink.write(slice)) this.#isBlocked = true
     })
     if (this.#isOver) return
-    if (progress.kind === 'refused') return this.#refuse(progress)
+    if (progress.kind === 'refused') return this.#fail(refusalError(progress, this.#target))
     if (progress.kind === 'done') {
       this.#pending = bytes.subarray(progress.consumed)
       return this.#conclude()
     }
-    if (this.#failure !== undefined) return this.#endOfInput()
-    if (!this.#isBlocked) return void this.#lease.socket.resume()
-    this.#watchdog.disarm() // it is the caller that is slow
-    this.#lease.socket.pause()
+    if (this.#inputEnd !== undefined && !this.#isBlocked) return this.#endOfInput()
+    this.#watchIdle()
+    if (this.#isBlocked) this.#lease.socket.pause()
+    else this.#lease.socket.resume()
   }
 
-  #isAnswerRead(): boolean {
-    return this.#answered && this.#reader?.isDone === true
-  }
-
-  // The answer is whole. The connection may serve again only if the request is, too, and nothing is left over.
+  // The answer is whole. The connection may serve again only if the request is, too, and nothing is left over (A11, E8).
   #conclude(): void {
     if (this.#isOver) return
     const trailers = this.#reader?.trailers ?? []
     const sink = this.#sink
-    const mayReuse =
-      this.#isRequestSent && this.#pending.length === 0 && this.#failure === undefined && this.#keepsAlive()
-    this.#close()
+    const isClean = this.#pending.length === 0 && this.#inputEnd === undefined
+    const mayReuse = isClean && this.#sender.isSent && this.#keepsAlive()
+    this.#close(undefined)
     if (mayReuse) this.#lease.release()
-    else {
-      this.#requestBody.cancel(undefined)
-      this.#lease.destroy()
-    }
+    else this.#lease.destroy()
     sink?.end(trailers)
   }
 
@@ -324,39 +248,41 @@ class UpstreamExchange {
     return !headerValues(head.headers, 'connection').some(value => /(?:^|,)\s*close\s*(?:$|,)/i.test(value))
   }
 
-  #refuse(refusal: Refusal): void {
-    this.#fail(refusalError(refusal, this.#target))
-  }
-
-  #malformed(what: string): void {
-    this.#fail(new CloakroomError('UPSTREAM_MALFORMED', { target: this.#target, what }))
-  }
-
   #fail(cause: unknown): void {
     if (this.#isOver) return
     const sink = this.#sink
-    this.#close()
-    this.#requestBody.cancel(cause)
-    this.#lease.destroy(cause)
     this.#failure = cause
-    if (this.#answered) sink?.fail(cause)
-    else this.#reject(cause)
+    this.#close(cause)
+    this.#lease.destroy(cause)
+    if (this.#answerHead === undefined) this.#reject(cause)
+    else sink?.fail(cause)
   }
 
-  #close(): void {
+  #close(cause: unknown): void {
     this.#isOver = true
     this.#watchdog.close()
     this.#unlisten()
+    this.#sender.stop(cause)
   }
-}
 
-/** Headers that say how the body is framed, for a head that is to be armed (security.md E1, E9: for every method). */
-export function requestFramingHeaders(method: string, length: number | undefined): HeaderList {
-  const saysZero = method === 'POST' || method === 'PUT' || method === 'PATCH' // RFC 9110 8.6
-  return length === 0 && saysZero ? [['Content-Length', '0']] : framingHeaders(requestFramingOf(length))
-}
+  #watchHead(): void {
+    const waited = this.#options.headTimeout
+    this.#watchdog.arm(waited, () =>
+      this.#fail(new CloakroomError('UPSTREAM_HEAD_TIMEOUT', { target: this.#target, waited })),
+    )
+  }
 
-function requestFramingOf(length: number | undefined): Framing {
-  if (length === undefined) return { kind: 'chunked' }
-  return length === 0 ? { kind: 'none' } : { kind: 'length', length }
+  // Either side may pause for so long and no longer: a caller that stops reading holds an upstream connection, too.
+  #watchIdle(): void {
+    const waited = this.#options.idleTimeout
+    this.#watchdog.arm(waited, () => {
+      const isCallers = this.#isBlocked || this.#sink === undefined
+      const target = this.#target
+      this.#fail(
+        isCallers
+          ? new CloakroomError('REQUEST_ABORTED', {})
+          : new CloakroomError('UPSTREAM_IDLE_TIMEOUT', { target, waited }),
+      )
+    })
+  }
 }

@@ -4,6 +4,8 @@
  * Rule of this file: the framing of an answer is decided here, from the method, the status and what the source knows (RFC 9112 6),
  * and never copied; a source that fails after the head is out ends in a reset.
  */
+
+import type { Timer } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
 import { BodyWriter } from '../http1/body-writer.ts'
 import { type Framing, framingHeaders } from '../http1/framing.ts'
@@ -18,15 +20,21 @@ import {
   headerValues,
   type ResponseHead,
 } from '../model/message.ts'
-import { asksToClose, type Http1Connection } from './http1.ts'
+import type { Http1Connection } from './http1.ts'
 import type { ConnectionFacts, Inbound, RespondOptions } from './inbound.ts'
 
-type FoundBody =
+/** What stands behind a head: a body, or why there is no request. */
+export type FoundBody =
   | { readonly kind: 'body'; readonly source: BodySource }
   | { readonly kind: 'refused'; readonly refusal: Refusal }
   | { readonly kind: 'timeout' }
 
 const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n', 'latin1')
+
+// The end of a caller's bytes is a half-close or a close: TCP does not say which until something is sent. RFC 9110 15.2 makes every
+// client of HTTP/1.1 take a 100 that it did not expect; to one that is gone, the first brings a reset and the second finds it.
+const FIRST_PROBE = 250
+const MAX_PROBES = 4 // some clients count interim answers (Go: 5)
 
 export class Http1Request implements Inbound {
   readonly facts: ConnectionFacts
@@ -41,6 +49,7 @@ export class Http1Request implements Inbound {
   #abandon: ((cause: unknown) => void) | undefined
   #expectsContinue: boolean
   #bytesSent = 0
+  #probe: Timer | undefined
   #state: 'open' | 'responding' | 'done' | 'reset' = 'open'
 
   constructor(connection: Http1Connection, head: ReceivedRequestHead, found: FoundBody) {
@@ -70,6 +79,7 @@ export class Http1Request implements Inbound {
 
   /** Called by the connection when the caller is gone. */
   gone(cause: unknown): void {
+    this.#probe?.cancel()
     this.#goneCause = cause
     this.#gone?.(cause)
     this.#abandon?.(cause)
@@ -87,20 +97,34 @@ export class Http1Request implements Inbound {
     this.#connection.socket.write(CONTINUE)
   }
 
+  /** Called by the connection when the caller will send nothing more. */
+  callerEnded(): void {
+    if (this.head.minor === 1 && this.#probe === undefined) this.#probeLater(1)
+  }
+
+  #probeLater(count: number): void {
+    const delay = FIRST_PROBE * 2 ** (count - 1)
+    this.#probe = this.#connection.options.clock.after(delay, () => {
+      if (this.#state !== 'open') return
+      this.#connection.socket.write(CONTINUE)
+      if (count < MAX_PROBES) this.#probeLater(count + 1)
+    })
+  }
+
   inform(head: ResponseHead): void {
     if (this.head.minor === 0 || this.#state !== 'open') return
     this.#connection.socket.write(writeResponseHead(1, head.status, head.reason, head.headers))
   }
 
   respond(head: ResponseHead, body: BodySource, options: RespondOptions = {}): Promise<void> {
+    if (this.#goneCause !== undefined) {
+      body.cancel(this.#goneCause)
+      return Promise.reject(this.#goneCause)
+    }
     this.#state = 'responding'
+    this.#probe?.cancel()
     const framing = this.#framingOf(head, body)
-    const close =
-      options.close === true ||
-      asksToClose(this.head) ||
-      this.#connection.isDraining ||
-      !this.#connection.mayServeAgain ||
-      framing.kind === 'until-close'
+    const close = options.close === true || framing.kind === 'until-close' || this.#mustClose()
     // RFC 9110 9.3.2: HEAD tells the length that GET would have; 304 likewise. Every other length is ours to say.
     const keepsLength = this.head.method === 'HEAD' || head.status === 304
     const headers: HeaderList = [
@@ -124,7 +148,15 @@ export class Http1Request implements Inbound {
 
   reset(): void {
     this.#state = 'reset'
+    this.#probe?.cancel()
     this.#connection.reset()
+  }
+
+  // E7: after an answer that came before the whole request was read, and after bytes that were no request, nothing is read any more.
+  #mustClose(): boolean {
+    const connection = this.#connection
+    const isUnread = this.refused !== undefined || !connection.isRequestRead
+    return isUnread || connection.isDraining || asksToClose(this.head)
   }
 
   #framingOf(head: ResponseHead, body: BodySource): Framing {
@@ -137,7 +169,6 @@ export class Http1Request implements Inbound {
 
   #sendBody(body: BodySource, framing: Framing, close: boolean): Promise<void> {
     this.#answer = body
-    const socket = this.#connection.socket
     const writer = new BodyWriter(framing)
     return new Promise((resolve, reject) => {
       const fail = (cause: unknown) => {
@@ -146,33 +177,43 @@ export class Http1Request implements Inbound {
         this.reset()
         reject(cause)
       }
-      const writeAll = (frame: () => readonly Buffer[]): boolean => {
+      const attempt = (work: () => boolean): boolean => {
+        if (this.#state !== 'responding') return false
         try {
-          let isOpen = true
-          for (const piece of frame()) isOpen = socket.write(piece)
-          return isOpen
+          return work()
         } catch (cause) {
-          fail(cause) // a body that is not what its head announced
+          fail(cause) // longer or shorter than announced: the caller would take the next answer for the rest of this one
           return false
         }
       }
       this.#abandon = fail
       body.start({
-        write: chunk => {
-          if (this.#state !== 'responding') return false
-          this.#bytesSent += chunk.length
-          return writeAll(() => writer.frame(chunk))
-        },
-        end: trailers => {
-          if (this.#state !== 'responding') return
-          writeAll(() => writer.end(this.#carried(trailers)))
-          if (this.#state !== 'responding') return
-          this.#done(!close)
-          resolve()
-        },
+        write: chunk =>
+          attempt(() => {
+            const isOpen = this.#write(writer.frame(chunk))
+            this.#bytesSent += chunk.length
+            return isOpen
+          }),
+        end: trailers =>
+          void attempt(() => {
+            this.#write(writer.end(this.#carried(trailers)))
+            this.#done(!close)
+            resolve()
+            return true
+          }),
         fail,
       })
     })
+  }
+
+  // Corked: the pieces of a chunk in one packet and one TLS record.
+  #write(pieces: readonly Buffer[]): boolean {
+    const { socket } = this.#connection
+    let isOpen = !socket.writableNeedDrain
+    socket.cork()
+    for (const piece of pieces) isOpen = socket.write(piece)
+    socket.uncork()
+    return isOpen
   }
 
   // RFC 9110 6.5.1: trailers only to who said that it takes them, and never the names that frame, route or authenticate.
@@ -190,6 +231,14 @@ export class Http1Request implements Inbound {
     this.#abandon = undefined
     this.#connection.responseDone(mayContinue)
   }
+}
+
+/** Tells whether a request asks for its connection to end after the answer (RFC 9112 9.3). */
+function asksToClose(head: ReceivedRequestHead): boolean {
+  if (head.minor === 0) return true // 1.0 callers get one exchange a connection: keep-alive there is a guess
+  return headerValues(head.headers, 'connection').some(value =>
+    value.split(',').some(option => option.trim().toLowerCase() === 'close'),
+  )
 }
 
 function refusalOf(found: FoundBody): CloakroomError | undefined {
