@@ -80,6 +80,7 @@ async function startAll(config: Config, log: Log): Promise<Running> {
   const vault = await assembleVault(config, log, {
     writer: 'sidecar',
     auditObserver: meters.audit,
+    onCache: meters.onCache,
     onReload: (result, now) => meters.onReload('policy', result, now),
   })
   try {

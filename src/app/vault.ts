@@ -38,6 +38,7 @@ export type Vault = {
 export type VaultOptions = {
   readonly clock?: Clock
   readonly auditObserver?: AuditObserver
+  readonly onCache?: (cache: string, result: 'hit' | 'miss') => void
   readonly onReload?: (result: 'ok' | 'failed', now: number) => void
   /** In the `start` record: who writes. */
   readonly writer: 'sidecar' | 'command'
@@ -63,6 +64,7 @@ export async function assembleVault(config: Config, log: Log, options: VaultOpti
       clock,
       cacheBytes: config.store.cache,
       maxStale: config.store.maxStale,
+      ...(options.onCache === undefined ? {} : { onCache: options.onCache }),
     })
     const trail = makeTrail(config, log, { ...options, clock, signingKey })
     await trail.start()

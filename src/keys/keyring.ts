@@ -44,6 +44,7 @@ export type KeyringOptions = {
   readonly storeId: Uint8Array
   readonly rows: TenantKeyRows
   readonly clock: Clock
+  readonly onCache?: (cache: string, result: 'hit' | 'miss') => void
 }
 
 // Two KeyObjects a tenant, about 1 KiB with their entry: 10,000 tenants stay below 10 MiB.
@@ -54,7 +55,13 @@ const LIFETIME = hours(1)
 export function createKeyring(options: KeyringOptions): Keyring {
   const { provider, rows, clock } = options
   const place = { kind: 'tenant-key', storeId: options.storeId } as const
-  const cache = new Cache<TenantKey>({ name: 'tenant_keys', max: MAX_KEYS, lifetime: LIFETIME, clock })
+  const cache = new Cache<TenantKey>({
+    name: 'tenant_key',
+    max: MAX_KEYS,
+    lifetime: LIFETIME,
+    clock,
+    ...(options.onCache === undefined ? {} : { onRequest: options.onCache }),
+  })
 
   const unwrap = async (tenant: TenantId, row: WrappedKey): Promise<TenantKey> => {
     const bytes = await unwrapKey(provider, place, row).catch(cause => {

@@ -189,12 +189,6 @@ export const INSTRUMENTS = {
     labels: { operation: STORE_OPERATIONS },
     buckets: STORE_TIMES,
   },
-  storeSecrets: {
-    name: 'cloakroom_store_secrets',
-    type: 'gauge',
-    help: 'Secrets in the store, by state: numbers, never names.',
-    labels: { state: ['active', 'disabled', 'revoked', 'expired'] },
-  },
   cacheRequests: {
     name: 'cloakroom_cache_requests_total',
     type: 'counter',

@@ -31,7 +31,6 @@ type Sink = 'file' | 'stdout'
 type HandshakeLabel = (typeof HANDSHAKE_LABELS)[number]
 type StoreOperation = (typeof STORE_OPERATIONS)[number]
 type ReloadKind = (typeof RELOAD_KINDS)[number]
-type SecretLabel = 'active' | 'disabled' | 'revoked' | 'expired'
 
 /** Durations are milliseconds, times are milliseconds since 1970; the text has seconds. */
 export type Metrics = {
@@ -52,7 +51,6 @@ export type Metrics = {
   readonly onCache: (cache: string, result: 'hit' | 'miss' | 'stale') => void
   readonly onEvict: (cache: string) => void
   readonly onStore: (operation: StoreOperation, result: 'ok' | 'failed', duration: Milliseconds) => void
-  readonly setSecrets: (state: SecretLabel, count: number) => void
   readonly setCaExpiry: (ca: 'current' | 'next', notAfter: number) => void
   /** A policy is in force: its hash, and the ids of its rules; beyond the limit they share `other`. */
   readonly setPolicy: (version: string, rules: readonly string[]) => void
@@ -111,7 +109,6 @@ function houseMetrics(families: Families) {
       families.leafMints.at(result).add(1)
       families.leafDuration.at().observe(duration)
     },
-    setSecrets: (state: SecretLabel, count: number) => families.storeSecrets.at(state).set(count),
     setCaExpiry: (ca: 'current' | 'next', notAfter: number) =>
       families.caNotAfter.at(ca).set(notAfter / 1000),
     onReload(kind: ReloadKind, result: 'ok' | 'failed', wall: number) {

@@ -26,6 +26,8 @@ export type EmbeddedOptions = {
   /** Bound of the cache of sealed rows; 64 MiB by default. */
   readonly cacheBytes?: Bytes
   readonly maxStale?: Milliseconds
+  /** Told of look-ups in the caches of sealed rows and of tenant keys. */
+  readonly onCache?: (cache: string, result: 'hit' | 'miss') => void
 }
 
 /** `storeId` is hexadecimal; `epoch` counts the changes of the store and never goes back (security.md J3). */
@@ -50,11 +52,13 @@ export async function openEmbeddedStore(options: EmbeddedOptions): Promise<Embed
 
   const secrets = secretTable(database)
   const tenantKeys = tenantKeyTable(database)
-  const keyring = createKeyring({ provider, storeId, rows: tenantKeys, clock })
+  const observed = options.onCache === undefined ? {} : { onCache: options.onCache }
+  const keyring = createKeyring({ provider, storeId, rows: tenantKeys, clock, ...observed })
   const notary = createNotary(storeId, keyring)
   const shared = { database, secrets, notary, index, clock, keyring }
   const store = new EmbeddedReader({
     ...shared,
+    ...observed,
     onForeignChange: () => keyring.clear(),
     ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
     ...(options.maxStale === undefined ? {} : { maxStale: options.maxStale }),

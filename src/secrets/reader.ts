@@ -28,6 +28,8 @@ export type ReaderOptions = {
   readonly cacheBytes?: Bytes
   /** How long cached rows are served while the database cannot be asked; 0: not at all. */
   readonly maxStale?: Milliseconds
+  /** Told of every look-up of a placeholder, known or not. */
+  readonly onCache?: (cache: string, result: 'hit' | 'miss') => void
 }
 
 const CACHE_BYTES = mib(64)
@@ -113,6 +115,7 @@ export class EmbeddedReader implements SecretStore {
     for (const { indexKey: key, index } of this.#options.index.all(placeholder)) {
       const known = this.#placeholders.get(indexKey(index))
       const genuine = known === undefined ? 'ask' : this.#cachedRow(known, index)
+      this.#options.onCache?.('secret', genuine === 'ask' ? 'miss' : 'hit')
       const answer = genuine === 'ask' ? await this.#load(index, key) : genuine
       found ??= answer?.info
     }
