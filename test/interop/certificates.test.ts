@@ -3,7 +3,7 @@
  *
  * Each case needs a program: where it is missing the case is skipped by name, and in CI it fails.
  */
-import { execFile, spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -17,6 +17,7 @@ import { createLeafCache } from '../../src/tls/leaf-cache.ts'
 import { createTerminator } from '../../src/tls/terminate.ts'
 import { appTrust } from '../../src/tls/trust.ts'
 import { trustStorePkcs12 } from '../../src/tls/trust-store.ts'
+import { withPrograms } from './support/needs.ts'
 
 const run = promisify(execFile)
 const directory = mkdtempSync(join(tmpdir(), 'certificates-'))
@@ -37,18 +38,6 @@ function place(name: string, content: string | Buffer): string {
   const path = join(directory, name)
   writeFileSync(path, content)
   return path
-}
-
-/** A case that needs a program; `probe` are arguments with which it exits with 0. */
-function needs(
-  program: string,
-  probe: readonly string[],
-  name: string,
-  body: (t: Test) => Promise<void>,
-): void {
-  const isMissing = spawnSync(program, probe, { stdio: 'ignore' }).status !== 0
-  if (isMissing && process.env.CI === undefined) t.test(name, { skip: `${program} is missing` }, body)
-  else t.test(name, body)
 }
 
 /** Serves one HTTP answer inside TLS as `host`, and tells the port. */
@@ -82,7 +71,7 @@ async function said(program: string, args: readonly string[]): Promise<string> {
   }
 }
 
-needs('openssl', ['version'], 'openssl verify -x509_strict accepts every leaf', async t => {
+withPrograms(['openssl'], 'openssl verify -x509_strict accepts every leaf', async t => {
   for (const [kind, host] of Object.entries(HOSTS)) {
     const leaf = place(`${kind}.pem`, authority.mint(host).certificatePem)
     t.match(
@@ -93,9 +82,8 @@ needs('openssl', ['version'], 'openssl verify -x509_strict accepts every leaf', 
   }
 })
 
-needs(
-  'openssl',
-  ['version'],
+withPrograms(
+  ['openssl'],
   'openssl verify refuses a leaf outside of the name constraints of its CA',
   async t => {
     const bound = createAuthority({
@@ -127,7 +115,7 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[2]))) as raw:
         print(tls.recv(1000).decode().split()[-1])
 `
 
-needs('python3', ['--version'], 'Python with VERIFY_X509_STRICT accepts names and addresses', async t => {
+withPrograms(['python3'], 'Python with VERIFY_X509_STRICT accepts names and addresses', async t => {
   for (const host of [HOSTS.name, HOSTS.four]) {
     const port = await aSite(t, host)
     t.equal((await said('python3', ['-c', PYTHON, ca, String(port), host])).trim(), 'welcome', host)
@@ -136,7 +124,7 @@ needs('python3', ['--version'], 'Python with VERIFY_X509_STRICT accepts names an
   t.match(await said('python3', ['-c', PYTHON, ca, String(port), 'localhost']), /failed/)
 })
 
-needs('wget', ['--version'], 'GnuTLS, as wget has it, accepts names and addresses', async t => {
+withPrograms(['wget'], 'GnuTLS, as wget has it, accepts names and addresses', async t => {
   for (const host of ['localhost', '127.0.0.1']) {
     const port = await aSite(t, host)
     const args = ['-q', '-O-', '--no-proxy', `--ca-certificate=${ca}`, `https://${host}:${port}/`]
@@ -146,7 +134,7 @@ needs('wget', ['--version'], 'GnuTLS, as wget has it, accepts names and addresse
   t.match(await said('wget', ['-q', '-O-', '--no-proxy', `https://127.0.0.1:${port}/`]), /failed/)
 })
 
-needs('curl', ['--version'], 'curl accepts names and addresses', async t => {
+withPrograms(['curl'], 'curl accepts names and addresses', async t => {
   for (const host of [HOSTS.name, HOSTS.four]) {
     const port = await aSite(t, host)
     const to = `${host}:${port}:127.0.0.1`
@@ -172,7 +160,7 @@ func main() {
 }
 `
 
-needs('go', ['version'], 'Go accepts names and addresses, and refuses another host', async t => {
+withPrograms(['go'], 'Go accepts names and addresses, and refuses another host', async t => {
   const source = place('main.go', GO)
   const ports = [await aSite(t, HOSTS.name), await aSite(t, HOSTS.four), await aSite(t, HOSTS.four)].map(
     String,
@@ -204,7 +192,7 @@ public class Visit {
 }
 `
 
-needs('keytool', ['-help'], 'Java reads the trust store as certificates to trust', async t => {
+withPrograms(['keytool'], 'Java reads the trust store as certificates to trust', async t => {
   const store = place('list.p12', trustStorePkcs12(appTrust([made.certificatePem]), 'changeit'))
   const listed = await said('keytool', ['-list', '-keystore', store, '-storepass', 'changeit'])
 
@@ -213,9 +201,8 @@ needs('keytool', ['-help'], 'Java reads the trust store as certificates to trust
   t.match(await said('keytool', ['-list', '-keystore', store, '-storepass', 'wrong-one']), /failed/)
 })
 
-needs(
-  'java',
-  ['-version'],
+withPrograms(
+  ['java'],
   'Java accepts names and addresses with the trust store, and nothing without it',
   async t => {
     const store = place('trust.p12', trustStorePkcs12(appTrust([made.certificatePem]), 'changeit'))
