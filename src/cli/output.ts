@@ -53,7 +53,7 @@ export function createOutput(options: OutputOptions): Output {
       if (isTalkative) process.stderr.write(withNewline(`cloakroom: warning: ${text}`))
     },
     progress: label => (isTalkative && process.stderr.isTTY === true ? drawnBar(label) : NO_BAR),
-    fail: cause => process.stderr.write(options.json ? errorJson(cause) : errorText(cause)),
+    fail: cause => process.stderr.write(options.json ? errorJson(cause) : errorText(cause) + placesOf(cause)),
     mark: kind => {
       const [text, color] = MARKS[kind]
       return hasColor ? `\u001b[${color}m${text}\u001b[0m` : text
@@ -129,6 +129,13 @@ function asError(cause: unknown): CloakroomError {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
   const name = cause instanceof Error ? cause.name : typeof cause
   return new CloakroomError('CLI_FAILED', { what: `unexpected ${[name, code].filter(Boolean).join(' ')}` })
+}
+
+// For what should not happen: where in the code it did, without the words of the error.
+function placesOf(cause: unknown): string {
+  if (cause instanceof CloakroomError || !(cause instanceof Error)) return ''
+  const places = (cause.stack ?? '').split('\n').filter(line => /^\s+at /.test(line))
+  return places.length === 0 ? '' : `${places.join('\n')}\n`
 }
 
 function drawnBar(label: string): ProgressBar {

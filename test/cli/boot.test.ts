@@ -2,7 +2,7 @@
  * The process itself: what it refuses to start with, and doors of Node.js that stay shut while it runs.
  */
 import { spawnSync } from 'node:child_process'
-import { connect } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { aPlace, aRunningSidecar, cloakroom } from '../support/cli.ts'
@@ -70,19 +70,36 @@ t.test('opens no debugger on SIGUSR1', async t => {
   t.notMatch(sidecar.log(), /Debugger/)
 })
 
-t.test('ends at once on a second signal', async t => {
-  const place = await aPlace(t)
-  const sidecar = await aRunningSidecar(t, place)
-  const { port } = { port: Number(sidecar.addresses.proxy.split(':').at(-1)) }
-  const idle = connect(port, '127.0.0.1')
-  idle.on('error', () => undefined)
-  await new Promise(resolve => idle.once('connect', resolve))
+t.test('waits for an open tunnel on the first signal, and ends at once on the second', async t => {
+  const place = await aPlace(
+    t,
+    `version: 1
+callers: [{ id: local, identify: { source: loopback }, tenants: ['*'] }]
+rules: [{ id: blind, callers: [local], target: https://blind.example.test, mode: tunnel }]
+`,
+  )
+  const upstream = createServer(socket => socket.on('error', () => undefined))
+  await new Promise<void>(resolve => upstream.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => upstream.close())
+  const { port } = upstream.address() as AddressInfo
+  const env = {
+    CLOAKROOM_UPSTREAM_RESOLVE: `blind.example.test:443=127.0.0.1:${port}`,
+    CLOAKROOM_UPSTREAM_ALLOW_ADDRESSES: '127.0.0.0/8',
+  }
+  const sidecar = await aRunningSidecar(t, place, { env })
+  const app = connect(Number(sidecar.addresses.proxy.split(':').at(-1)), '127.0.0.1')
+  app.on('error', () => undefined) // it is cut in the end
+  app.write('CONNECT blind.example.test:443 HTTP/1.1\r\nHost: blind.example.test:443\r\n\r\n')
+  const answer = await new Promise<Buffer>(resolve => app.once('data', resolve))
+  t.match(String(answer), /^HTTP\/1\.1 200 /)
 
   sidecar.child.kill('SIGTERM')
-  sidecar.child.kill('SIGTERM')
-  const code = await sidecar.stop()
+  while (!sidecar.log().includes('"stopping"'))
+    await new Promise(resolve => sidecar.child.stderr?.once('data', resolve))
+  t.equal(sidecar.child.exitCode, null, 'it drains')
+  const code = await sidecar.stop('SIGTERM')
 
-  t.ok(code === 143 || code === 0, `${code}`)
+  t.equal(code, 128 + 15)
 })
 
 t.test('makes what is missing on run --init, and leaves it alone the next time', async t => {
