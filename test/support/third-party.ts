@@ -117,6 +117,12 @@ async function serve(t: Teardown, options: UpstreamOptions, serving: Serving): P
       ? createTcpServer({ allowHalfOpen: true, noDelay: true }, onSocket)
       : createTlsServer(tls, onSocket)
   server.on('tlsClientError', () => undefined)
+  // Also those whose handshake never ended: they would keep the server open.
+  const accepted = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    accepted.add(socket)
+    socket.on('error', () => undefined).on('close', () => accepted.delete(socket))
+  })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const upstream: Upstream = {
     host,
@@ -127,7 +133,7 @@ async function serve(t: Teardown, options: UpstreamOptions, serving: Serving): P
     connections: 0,
     close: () =>
       new Promise(resolve => {
-        for (const socket of sockets) socket.destroy()
+        for (const socket of [...sockets, ...accepted]) socket.destroy()
         server.close(() => resolve())
       }),
   }
