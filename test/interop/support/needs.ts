@@ -17,8 +17,6 @@ const PROGRAMS = {
   java: 'default-jdk-headless',
   javac: 'default-jdk-headless',
   keytool: 'default-jdk-headless',
-  ruby: 'ruby',
-  php: 'php-cli php-curl',
   promtool: 'prometheus',
   kubectl: 'kubernetes-client',
   'systemd-analyze': 'systemd',
