@@ -113,8 +113,17 @@ const ESTABLISHED = Buffer.from('HTTP/1.1 200 Connection Established\r\n\r\n', '
 
 /** Answers 200 and takes the socket; bytes that came with CONNECT are put back, so that none is lost (peers.md 7). */
 export function accept(connection: Http1Connection): Socket {
+  const { socket, early } = acceptEarly(connection)
+  if (early.length > 0) socket.unshift(early)
+  return socket
+}
+
+/** As accept; bytes that came with CONNECT are given apart, as nothing can be put back once the caller has half-closed. */
+export function acceptEarly(connection: Http1Connection): {
+  readonly socket: Socket
+  readonly early: Buffer
+} {
   const { socket, rest } = connection.detach()
   socket.write(ESTABLISHED)
-  if (rest.length > 0) socket.unshift(rest)
-  return socket as Socket // the front listener makes connections of real sockets only; TLS inside TLS is refused by method
+  return { socket: socket as Socket, early: rest } // real sockets only: in a tunnel CONNECT is refused by its method
 }

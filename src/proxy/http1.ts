@@ -88,7 +88,8 @@ export class Http1Connection {
   /** Ends the connection after the exchange under way, or now when there is none. */
   drain(): void {
     this.#isDraining = true
-    if (this.#phase === 'head' && this.#pending.length === 0) this.#finish()
+    const isIdle = this.#pending.length === 0 || this.#seen > 0 // half a head is no request yet
+    if (this.#phase === 'head' && isIdle) this.#finish()
   }
 
   get isDraining(): boolean {

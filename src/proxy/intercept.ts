@@ -35,20 +35,23 @@ export async function intercept(deps: InterceptDeps, tunnel: PlannedTunnel, sock
   if (first === undefined) return void socket.destroy()
   if (first === TLS_HANDSHAKE) {
     const secured = await deps.terminate(socket, tunnel.https.host).catch(() => undefined) // counted where it failed
-    if (secured !== undefined) serve(deps, secured, { tunnel, target: tunnel.https })
+    if (secured !== undefined) serve(deps, secured, { tunnel, target: tunnel.https, socket })
     return
   }
   // Letters start an HTTP method; anything else is no protocol of ours (peers.md 10).
-  if (first >= 0x41 && first <= 0x5a) return serve(deps, socket, { tunnel, target: tunnel.http })
+  if (first >= 0x41 && first <= 0x5a) return serve(deps, socket, { tunnel, target: tunnel.http, socket })
   socket.destroy()
 }
 
-function serve(deps: InterceptDeps, socket: Duplex, inner: { tunnel: PlannedTunnel; target: Target }): void {
-  const connection = new Http1Connection(socket, {
+type Inner = { readonly tunnel: PlannedTunnel; readonly target: Target; readonly socket: Socket }
+
+function serve(deps: InterceptDeps, stream: Duplex, inner: Inner): void {
+  const connection = new Http1Connection(stream, {
     clock: deps.clock,
     limits: deps.http1,
     facts: { entrance: 'connect', presented: inner.tunnel.presented, tunnel: inner.target },
     serve: inbound => handleExchange(deps.exchange, inbound),
+    resetTransport: () => void inner.socket.resetAndDestroy(),
   })
   deps.adopt(connection)
 }

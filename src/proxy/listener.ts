@@ -36,6 +36,11 @@ export type ListenerDeps = {
 /** Every caller's connection that is open, inner ones of tunnels included. */
 export class Connections {
   readonly #open = new Set<Http1Connection>()
+  /** Those with something still to send. */
+  readonly #unflushed = new Set<Http1Connection>()
+  readonly #flushed: (() => void)[] = []
+  /** The transports below them, those in the middle of a handshake included. */
+  readonly #sockets = new Set<Socket>()
   #isDraining = false
 
   get size(): number {
@@ -44,8 +49,16 @@ export class Connections {
 
   add(connection: Http1Connection): void {
     this.#open.add(connection)
+    this.#unflushed.add(connection)
     connection.onClosed(() => this.#open.delete(connection))
+    connection.onFlushed(() => this.#onFlushed(connection))
     if (this.#isDraining) connection.drain()
+  }
+
+  /** Remembers a transport, to be ended by reset. */
+  addSocket(socket: Socket): void {
+    this.#sockets.add(socket)
+    socket.once('close', () => this.#sockets.delete(socket))
   }
 
   drain(): void {
@@ -53,8 +66,21 @@ export class Connections {
     for (const connection of [...this.#open]) connection.drain()
   }
 
+  /** Resolves when every connection has ended its side and its last byte has left our memory; call drain before. */
+  whenFlushed(): Promise<void> {
+    if (this.#unflushed.size === 0) return Promise.resolve()
+    return new Promise(resolve => this.#flushed.push(resolve))
+  }
+
   reset(): void {
     for (const connection of [...this.#open]) connection.reset()
+    for (const socket of [...this.#sockets]) socket.destroy()
+  }
+
+  #onFlushed(connection: Http1Connection): void {
+    this.#unflushed.delete(connection)
+    if (this.#unflushed.size > 0) return
+    for (const run of this.#flushed.splice(0)) run()
   }
 }
 
@@ -81,24 +107,28 @@ export function createListener(deps: ListenerDeps): Listener {
   }
 }
 
-/** Lets running exchanges finish, ends what is left at the deadline. The listeners must have stopped accepting. */
+/**
+ * Lets running exchanges finish and their answers leave, ends what is left at the deadline. The listeners must have stopped
+ * accepting. Tunnels are not waited for.
+ */
 export async function drain(
   parts: { live: Live; connections: Connections; clock: Clock },
   deadline: Milliseconds,
 ): Promise<void> {
-  parts.connections.drain()
+  const { live, connections, clock } = parts
+  connections.drain()
   const timer = new AbortController()
-  await Promise.race([
-    parts.live.whenIdle(),
-    parts.clock.sleep(deadline, timer.signal).catch(() => undefined),
-  ])
+  // An exchange is over when its last byte was given to a socket; a slow caller has it later.
+  const isDone = Promise.all([live.whenIdle(), connections.whenFlushed()])
+  await Promise.race([isDone, clock.sleep(deadline, timer.signal).catch(() => undefined)])
   timer.abort()
-  parts.live.cancel(() => true, new CloakroomError('SIDECAR_DRAINING', {}))
-  await parts.live.whenIdle()
-  parts.connections.reset()
+  live.cancel(() => true, new CloakroomError('SIDECAR_DRAINING', {}))
+  await live.whenIdle()
+  connections.reset()
 }
 
 function onConnection(deps: ListenerDeps, socket: Socket): void {
+  deps.connections.addSocket(socket)
   const isLoopback = deps.listen.kind === 'unix' || isLoopbackAddress(socket.remoteAddress)
   const presented: Presented = { isLoopback }
   const entrance: Entrance = deps.listen.kind === 'unix' ? 'relay' : 'absolute'
@@ -107,6 +137,7 @@ function onConnection(deps: ListenerDeps, socket: Socket): void {
     limits: deps.http1,
     facts: { entrance, presented },
     serve: (inbound, own) => serveFront(deps, inbound, own),
+    resetTransport: () => void socket.resetAndDestroy(),
   })
   deps.connections.add(connection)
 }

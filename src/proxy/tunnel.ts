@@ -6,12 +6,11 @@
  * protocols work: nothing waits for the caller to speak.
  */
 import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import type { Clock, Milliseconds } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
 import { isIpHost, parseHost, type Target } from '../model/target.ts'
 import { MAX_CLIENT_HELLO, parseClientHello } from '../tls/client-hello.ts'
-import { accept } from './connect.ts'
+import { acceptEarly } from './connect.ts'
 import type { Http1Connection } from './http1.ts'
 import type { OpenExchange } from './open-exchange.ts'
 import { Watchdog } from './watchdog.ts'
@@ -45,15 +44,21 @@ export async function runTunnel(deps: TunnelDeps, tunnel: Tunnel): Promise<void>
   }
   exchange.becomesTunnel(target)
   exchange.sending()
-  const caller = accept(connection)
+  const { socket: caller, early } = acceptEarly(connection)
   deps.onTunnel('passthrough', 'opened')
-  await pump(deps, tunnel, { caller, upstream })
+  await pump(deps, tunnel, { caller, upstream, early })
   exchange.succeeded(200)
 }
 
-type Ends = { readonly caller: Socket; readonly upstream: Socket }
+type Ends = {
+  readonly caller: Socket
+  readonly upstream: Socket
+  /** What the caller had sent before the tunnel stood. */
+  readonly early: Buffer
+}
 
-function pump(deps: TunnelDeps, { exchange, target }: Tunnel, { caller, upstream }: Ends): Promise<void> {
+function pump(deps: TunnelDeps, { exchange, target }: Tunnel, ends: Ends): Promise<void> {
+  const { caller, upstream } = ends
   return new Promise((resolve, reject) => {
     const idle = new Watchdog(deps.clock)
     const age = deps.clock.after(deps.tunnelAge, () => over())
@@ -61,13 +66,16 @@ function pump(deps: TunnelDeps, { exchange, target }: Tunnel, { caller, upstream
     const over = (cause?: unknown) => {
       idle.close()
       age.cancel()
-      caller.destroy()
-      upstream.destroy()
+      // What was cut must not look like an end: with both directions over these do nothing that either side sees.
+      for (const socket of [caller, upstream]) if (!socket.destroyed) socket.resetAndDestroy()
       if (cause === undefined) resolve()
       else reject(cause)
     }
     const half = () => {
-      if (--open === 0) over()
+      if (--open > 0) return
+      caller.destroy()
+      upstream.destroy()
+      over()
     }
     idle.arm(deps.tunnelIdle, () => over())
     exchange.onCancel(over)
@@ -75,14 +83,22 @@ function pump(deps: TunnelDeps, { exchange, target }: Tunnel, { caller, upstream
       idle.touch()
       exchange.record[direction] += bytes
     }
-    const admit = firstFlight(target, over)
-    copy(caller, upstream, { onBytes: count('bytesToUpstream'), onEnd: half, onError: () => over(), admit })
-    copy(upstream, caller, { onBytes: count('bytesToCaller'), onEnd: half, onError: () => over() })
+    const onError = () => over()
+    const onBytesUp = count('bytesToUpstream')
+    copy(
+      caller,
+      upstream,
+      { onBytes: onBytesUp, onEnd: half, onError, admit: firstFlight(target, over) },
+      ends.early,
+    )
+    copy(upstream, caller, { onBytes: count('bytesToCaller'), onEnd: half, onError })
   })
 }
 
 type CopyOptions = {
+  /** Called with the number of bytes passed on. */
   readonly onBytes: (bytes: number) => void
+  /** Called when this direction has ended and its last byte has left us. */
   readonly onEnd: () => void
   readonly onError: () => void
   /** Gives the bytes that may pass now; undefined while it holds them back. */
@@ -90,22 +106,25 @@ type CopyOptions = {
 }
 
 // Half-close is kept: the end of one direction is passed on and the other goes on (data-path.md 2.5).
-function copy(from: Duplex, to: Duplex, options: CopyOptions): void {
-  from.on('data', (chunk: Buffer) => {
-    options.onBytes(chunk.length)
+function copy(from: Socket, to: Socket, options: CopyOptions, early?: Buffer): void {
+  const pass = (chunk: Buffer) => {
     const bytes = options.admit === undefined ? chunk : options.admit(chunk)
-    if (bytes !== undefined && !to.write(bytes)) from.pause()
-  })
+    if (bytes === undefined) return
+    options.onBytes(bytes.length)
+    if (!to.write(bytes)) from.pause()
+  }
+  const end = () => to.end(options.onEnd)
+  from.on('data', pass)
   to.on('drain', () => from.resume())
-  from.on('end', () => {
-    to.end()
-    options.onEnd()
-  })
+  from.on('end', end)
   from.on('error', options.onError)
   from.on('close', () => {
     if (!from.readableEnded) options.onError()
   })
-  from.resume()
+  if (early !== undefined && early.length > 0) pass(early)
+  if (from.readableEnded)
+    end() // it half-closed while we dialled
+  else from.resume()
 }
 
 /** Holds back the caller's first bytes until they are a whole ClientHello for the tunnel's host, or no TLS at all. */

@@ -22,21 +22,18 @@ export class Peer {
   readonly socket: Duplex
   #bytes: Buffer = Buffer.alloc(0)
   #ending: 'end' | 'reset' | undefined
-  #isGone = false
   #waiting: (() => void)[] = []
 
   constructor(socket: Duplex) {
     this.socket = socket
+    socket.resume()
     socket.on('data', chunk => {
       this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk])
       this.#wake()
     })
     socket.on('end', () => this.#ended('end'))
     socket.on('error', () => this.#ended('reset'))
-    socket.on('close', () => {
-      this.#isGone = true
-      this.#ended('reset')
-    })
+    socket.on('close', () => this.#ended('reset'))
   }
 
   write(bytes: string | Buffer): void {
@@ -94,9 +91,12 @@ export class Peer {
     )
   }
 
-  /** Waits until the connection is gone, in both directions. */
-  async gone(): Promise<void> {
-    while (!this.#isGone) await new Promise<void>(resolve => this.#waiting.push(resolve))
+  /** Waits until the other side has ended, in whatever way, and leaves what it sent. */
+  async over(): Promise<'end' | 'reset'> {
+    for (;;) {
+      if (this.#ending !== undefined) return this.#ending
+      await new Promise<void>(resolve => this.#waiting.push(resolve))
+    }
   }
 
   async head(): Promise<Head> {

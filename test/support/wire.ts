@@ -5,7 +5,7 @@
  */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { createSecureContext, createServer as createTlsServer, TLSSocket } from 'node:tls'
-import { openTcp, openTunnel, connectTo } from './caller.ts'
+import { openTcp, openTunnel } from './caller.ts'
 import { Peer } from './peer.ts'
 import { aSidecar, policyFor, type SidecarOptions, type TestSidecar } from './sidecar.ts'
 import { certificateFor, type Teardown } from './third-party.ts'
@@ -64,7 +64,10 @@ export async function aWire(t: Teardown, options: SidecarOptions = {}): Promise<
     found.host.peers.push(peer)
     void Promise.resolve(found.behaviour(peer, found.host.connections)).catch(() => undefined) // told by what the caller gets
   }
-  const secure = await listening(t, tlsServer((name, socket) => serve(name, socket)))
+  const secure = await listening(
+    t,
+    tlsServer((name, socket) => serve(name, socket)),
+  )
   // A plain connection does not say its host: each has a server of its own, made when it is first wanted.
   const plain = new Map<string, number>()
   for (const name of names.slice(0, 40)) {
@@ -99,9 +102,12 @@ export async function aWire(t: Teardown, options: SidecarOptions = {}): Promise<
     open: async host => new Peer(await openTunnel(sidecar, `${host.name}.example.test:443`)),
     tcp: async () => new Peer(await openTcp(sidecar.port)),
     async blind(host) {
-      const { socket, head } = await connectTo(sidecar, `${host.name}.tunnel.test:443`)
-      if (!head.startsWith('HTTP/1.1 200')) throw new Error(head)
-      return new Peer(socket)
+      const peer = new Peer(await openTcp(sidecar.port))
+      const authority = `${host.name}.tunnel.test:443`
+      peer.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`)
+      const { start } = await peer.head()
+      if (!start.startsWith('HTTP/1.1 200')) throw new Error(start)
+      return peer
     },
   }
 }
