@@ -221,13 +221,6 @@ export const ERRORS = {
       `the value of ${d.secret} cannot stand in ${d.location}`,
     hint: 'put a new version without control characters, or swap it elsewhere',
   },
-  SWAP_LIMIT: {
-    status: 403,
-    source: 'caller',
-    retry: false,
-    text: (d: { limit: number }) => `a request may swap at most ${d.limit} placeholders`,
-    hint: 'send fewer placeholders in a request',
-  },
   SWAP_GUESSING: {
     status: 429,
     source: 'policy',

@@ -72,7 +72,6 @@ const REASON_OF: { readonly [code in ErrorCode]?: Reason } = {
   SWAP_REFUSED: 'placeholder_misplaced',
   SWAP_REFUSED_IN_BODY: 'body_placeholder',
   SWAP_GUESSING: 'guessing',
-  SWAP_LIMIT: 'placeholder_too_many',
   IDENTITY_REQUIRED: 'identity_missing',
   IDENTITY_UNKNOWN_TO_RELAY: 'identity_missing',
   IDENTITY_REJECTED: 'identity_rejected',
