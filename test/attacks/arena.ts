@@ -58,6 +58,20 @@ export function codeOf(answer: string): string | undefined {
   return /\r\ncloakroom-error: (\w+)/i.exec(answer)?.[1]
 }
 
+/** The body of a raw answer, out of its chunks. */
+export function bodyOf(answer: string): string {
+  const start = answer.indexOf('\r\n\r\n') + 4
+  if (!/\r\ntransfer-encoding: chunked\r\n/i.test(answer.slice(0, start))) return answer.slice(start)
+  let body = ''
+  for (let at = start; ; ) {
+    const line = answer.indexOf('\r\n', at)
+    const length = Number.parseInt(answer.slice(at, line), 16)
+    if (line < 0 || !(length > 0)) return body
+    body += answer.slice(line + 2, line + 2 + length)
+    at = line + 2 + length + 2
+  }
+}
+
 /** One raw request in a tunnel of its own; everything that comes back. It should ask for the connection to be closed. */
 export async function sendInTunnel(
   door: Door,
