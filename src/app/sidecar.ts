@@ -180,6 +180,7 @@ function revoking(secrets: SecretAdmin, path: DataPath): SecretAdmin {
 async function stopAll(config: Config, running: Running, why: { log: Log; reason: string }): Promise<void> {
   const { path, vault, lifecycle } = running
   why.log.info('stopping', { reason: why.reason })
+  path.relay?.drain()
   await path.proxy.stop()
   await drain({ live: path.live, connections: path.connections, clock: vault.clock }, config.limits.drain)
   path.pool.closeAll()

@@ -12,6 +12,7 @@ import type { PlannedTunnel } from './connect.ts'
 import type { ExchangeDeps } from './exchange.ts'
 import { handleExchange } from './exchange.ts'
 import { Http1Connection, type Http1Limits } from './http1.ts'
+import { resetSocket } from './reset.ts'
 
 /** Does the server's side of a handshake as exactly one host; see tls/terminate.ts. */
 export type Terminate = (socket: Socket, host: string) => Promise<Duplex>
@@ -51,7 +52,7 @@ function serve(deps: InterceptDeps, stream: Duplex, inner: Inner): void {
     limits: deps.http1,
     facts: { entrance: 'connect', presented: inner.tunnel.presented, tunnel: inner.target },
     serve: inbound => handleExchange(deps.exchange, inbound),
-    resetTransport: () => void inner.socket.resetAndDestroy(),
+    resetTransport: () => resetSocket(inner.socket),
   })
   deps.adopt(connection)
 }

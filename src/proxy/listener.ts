@@ -15,6 +15,7 @@ import { type ExchangeDeps, handleExchange } from './exchange.ts'
 import { Http1Connection, type Http1Limits } from './http1.ts'
 import type { Inbound } from './inbound.ts'
 import type { Live } from './live.ts'
+import { resetSocket } from './reset.ts'
 
 export type ListenAt =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
@@ -137,7 +138,7 @@ function onConnection(deps: ListenerDeps, socket: Socket): void {
     limits: deps.http1,
     facts: { entrance, presented },
     serve: (inbound, own) => serveFront(deps, inbound, own),
-    resetTransport: () => void socket.resetAndDestroy(),
+    resetTransport: () => resetSocket(socket),
   })
   deps.connections.add(connection)
 }

@@ -6,10 +6,16 @@
  * checked before that library merges them; no web page may use the relay; nothing but our own ticket opens the private door.
  * The relay carries no request trailers and no interim answers.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import {
+  type ClientRequest,
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import { createProxyServer, type ProxyServer } from 'http-proxy'
 import { equalBytes } from '../base/bytes.ts'
-import type { Clock } from '../base/clock.ts'
+import type { Clock, Milliseconds } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
 import type { Part } from '../base/lifecycle.ts'
 import { randomBytes } from '../base/random.ts'
@@ -40,9 +46,14 @@ export type RelayOptions = {
   readonly headBytes: number
 }
 
-export type Relay = Part & { address(): { readonly host: string; readonly port: number } | undefined }
+export type Relay = Part & {
+  address(): { readonly host: string; readonly port: number } | undefined
+  /** Takes no new connections, and closes each open one after its running request. */
+  drain(): void
+}
 
 const TICKET_HEADER = 'cloakroom-relay'
+const FLUSH: Milliseconds = 1_000
 
 /** Carries what callers presented to the relay over the private socket: a nonce of this process and a number, used once. */
 export class Tickets implements RelayTickets {
@@ -75,11 +86,23 @@ export class Tickets implements RelayTickets {
 
 export function createRelay(options: RelayOptions): Relay {
   const proxy = createProxyServer({ ignorePath: true, xfwd: false, agent: false, proxyTimeout: 0 })
+  let isDraining = false
+  const running = new Running()
+  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+    running.add(response)
+    response.once('finish', () => {
+      if (isDraining) request.socket.end()
+    })
+    relay(options, proxy, { request, response })
+  }
   const server = createServer(
     { maxHeaderSize: options.headBytes, noDelay: true, requestTimeout: 0, keepAliveTimeout: 60_000 },
-    (request, response) => relay(options, proxy, { request, response }),
+    onRequest,
   )
   server.maxHeadersCount = 0 // security.md E3: the count is ours to check; Node would drop what passes its own
+  // E10: Node would say 100 before policy has. The private door says it when it wants the body.
+  server.on('checkContinue', onRequest)
+  proxy.on('proxyReq', (outgoing, request, response) => passContinue(outgoing, request, response))
   proxy.on('error', (_cause, _request, response) => {
     if (response !== undefined) response.destroy() // the private listener answered nothing whole: neither do we
   })
@@ -88,7 +111,18 @@ export function createRelay(options: RelayOptions): Relay {
     start: () => listen(server, options.listen),
     async stop() {
       server.close()
+      const timer = new AbortController()
+      // What was running has ended at the private door; its last bytes are still on their way through this hop.
+      await Promise.race([
+        running.whenNone(),
+        options.clock.sleep(FLUSH, timer.signal).catch(() => undefined),
+      ])
+      timer.abort()
       server.closeAllConnections()
+    },
+    drain() {
+      isDraining = true
+      server.close() // and what is idle
     },
     address() {
       const address = server.address()
@@ -96,6 +130,25 @@ export function createRelay(options: RelayOptions): Relay {
         ? undefined
         : { host: address.address, port: address.port }
     },
+  }
+}
+
+/** The answers that are not out yet. */
+class Running {
+  readonly #responses = new Set<ServerResponse>()
+  readonly #waiting: (() => void)[] = []
+
+  add(response: ServerResponse): void {
+    this.#responses.add(response)
+    response.once('close', () => {
+      this.#responses.delete(response)
+      if (this.#responses.size === 0) for (const run of this.#waiting.splice(0)) run()
+    })
+  }
+
+  whenNone(): Promise<void> {
+    if (this.#responses.size === 0) return Promise.resolve()
+    return new Promise(resolve => this.#waiting.push(resolve))
   }
 }
 
@@ -118,7 +171,17 @@ function relay(options: RelayOptions, proxy: ProxyServer, { request, response }:
   const ticket = options.tickets.issue(presented)
   response.once('close', () => options.tickets.cancel(ticket))
   const target = { socketPath: options.socketPath, pathname }
+  delete request.headers.expect // for passContinue to set: the library shows a request that expects to nobody
   void proxy.web(request, response, { target, headers: { [TICKET_HEADER]: ticket } })
+}
+
+/** Asks the private door for 100 where the caller waits for it, and passes it on. */
+function passContinue(outgoing: ClientRequest, request: IncomingMessage, response: ServerResponse): void {
+  const isExpected = request.rawHeaders.some((name, i) => i % 2 === 0 && name.toLowerCase() === 'expect')
+  if (!isExpected) return
+  outgoing.setHeader('Expect', '100-continue')
+  outgoing.once('continue', () => response.writeContinue())
+  outgoing.flushHeaders() // the body, which would send them, waits
 }
 
 function receivedHead(request: IncomingMessage): ReceivedRequestHead {

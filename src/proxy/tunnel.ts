@@ -13,6 +13,7 @@ import { MAX_CLIENT_HELLO, parseClientHello } from '../tls/client-hello.ts'
 import { acceptEarly } from './connect.ts'
 import type { Http1Connection } from './http1.ts'
 import type { OpenExchange } from './open-exchange.ts'
+import { resetSocket } from './reset.ts'
 import { Watchdog } from './watchdog.ts'
 
 export type TunnelDeps = {
@@ -67,7 +68,7 @@ function pump(deps: TunnelDeps, { exchange, target }: Tunnel, ends: Ends): Promi
       idle.close()
       age.cancel()
       // What was cut must not look like an end: with both directions over these do nothing that either side sees.
-      for (const socket of [caller, upstream]) if (!socket.destroyed) socket.resetAndDestroy()
+      for (const socket of [caller, upstream]) resetSocket(socket)
       if (cause === undefined) resolve()
       else reject(cause)
     }

@@ -21,6 +21,8 @@ type Taken<T> = { readonly value: T; readonly length: number } | undefined
 export class Peer {
   readonly socket: Duplex
   #bytes: Buffer = Buffer.alloc(0)
+  #later: Buffer[] = [] // came since, joined when somebody looks
+  #length = 0
   #ending: 'end' | 'reset' | undefined
   #waiting: (() => void)[] = []
 
@@ -28,7 +30,8 @@ export class Peer {
     this.socket = socket
     socket.resume()
     socket.on('data', chunk => {
-      this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk])
+      this.#later.push(chunk)
+      this.#length += chunk.length
       this.#wake()
     })
     socket.on('end', () => this.#ended('end'))
@@ -50,19 +53,25 @@ export class Peer {
 
   /** What has come and was not taken. */
   get pending(): Buffer {
+    if (this.#later.length > 0) this.#bytes = Buffer.concat([this.#bytes, ...this.#later])
+    this.#later = []
     return this.#bytes
   }
 
-  /** Waits until `read` gives something; throws when the other side ends first. */
-  async take<T>(read: (bytes: Buffer, ending: 'end' | 'reset' | undefined) => Taken<T>): Promise<T> {
+  /** Waits until `read` gives something of at least `least` bytes; throws when the other side ends first. */
+  async take<T>(
+    read: (bytes: Buffer, ending: 'end' | 'reset' | undefined) => Taken<T>,
+    least = 0,
+  ): Promise<T> {
     for (;;) {
-      const taken = read(this.#bytes, this.#ending)
+      const taken = this.#length < least ? undefined : read(this.pending, this.#ending)
       if (taken !== undefined) {
         this.#bytes = this.#bytes.subarray(taken.length)
+        this.#length -= taken.length
         return taken.value
       }
       if (this.#ending !== undefined) {
-        const text = this.#bytes.toString('latin1', 0, 300)
+        const text = this.pending.toString('latin1', 0, 300)
         throw new Error(`the connection ended (${this.#ending}) after ${JSON.stringify(text)}`)
       }
       await new Promise<void>(resolve => this.#waiting.push(resolve))
@@ -79,9 +88,7 @@ export class Peer {
   }
 
   bytes(count: number): Promise<Buffer> {
-    return this.take(bytes =>
-      bytes.length < count ? undefined : { value: bytes.subarray(0, count), length: count },
-    )
+    return this.take(bytes => ({ value: bytes.subarray(0, count), length: count }), count)
   }
 
   /** Everything up to the end, and how it ended. */
