@@ -8,11 +8,8 @@
 import type { Duplex } from 'node:stream'
 import type { Clock, Milliseconds } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
-import { BodyReader } from '../http1/body-reader.ts'
 import type { HeadLimits, ReceivedResponseHead } from '../http1/head.ts'
-import { refusalError } from '../http1/refusal.ts'
 import {
-  type BodySink,
   type BodySource,
   EMPTY_BODY,
   headerValues,
@@ -20,6 +17,7 @@ import {
   type ResponseHead,
 } from '../model/message.ts'
 import { formatTarget } from '../model/target.ts'
+import { AnswerBody, type InputEnd } from './answer-body.ts'
 import { type AnswerHead, AnswerHeadReader } from './answer-head.ts'
 import { RequestSender } from './request-sender.ts'
 import { Watchdog } from './watchdog.ts'
@@ -49,8 +47,6 @@ export type ForwardOptions = {
 
 export type UpstreamAnswer = { readonly head: ResponseHead; readonly body: BodySource }
 
-const EMPTY: Buffer = Buffer.alloc(0)
-
 /**
  * Sends the request and resolves with the answer's head; the answer's body is read by its consumer.
  *
@@ -75,15 +71,9 @@ class UpstreamExchange {
   readonly #watchdog: Watchdog
   readonly #sender: RequestSender
   readonly #headReader: AnswerHeadReader
-  #pending: Buffer = EMPTY // of the body, while nobody takes it
-  #answerHead: ReceivedResponseHead | undefined
-  #reader: BodyReader | undefined
-  #sink: BodySink | undefined
-  #isBlocked = false
+  #answer: { readonly head: ReceivedResponseHead; readonly body: AnswerBody } | undefined
   #isOver = false
-  /** How the upstream's bytes ended, while what came before them is not taken. */
-  #inputEnd: 'ended' | 'broken' | undefined
-  #failure: unknown
+  #hasInputEnded = false
   #resolve: (answer: UpstreamAnswer) => void = () => undefined
   #reject: (cause: unknown) => void = () => undefined
 
@@ -96,7 +86,7 @@ class UpstreamExchange {
     this.#sender = new RequestSender(lease.socket, {
       onSent: bytes => {
         options.onSent(bytes)
-        if (this.#answerHead === undefined) this.#watchdog.touch()
+        if (this.#answer === undefined) this.#watchdog.touch()
       },
       onFailure: cause => this.#fail(cause),
     })
@@ -144,31 +134,20 @@ class UpstreamExchange {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    if (this.#answerHead === undefined) return this.#readHead(chunk)
-    this.#pending = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk])
-    if (this.#sink === undefined || this.#isBlocked) this.#lease.socket.pause()
-    else this.#readBody()
+    if (this.#answer === undefined) this.#readHead(chunk)
+    else this.#answer.body.push(chunk)
   }
 
   readonly #onEnd = (): void => this.#inputOver('ended', undefined)
 
-  // A reset, or a close without an end. SECURITY: never the end of a body that the close would end; that is a FIN alone. (Over TLS a
-  // FIN without close_notify looks the same to Node: whoever can forge one can cut such a body, and framed ones not.)
   readonly #onBroken = (cause?: unknown): void => this.#inputOver('broken', cause)
 
-  #inputOver(how: 'ended' | 'broken', cause: unknown): void {
-    if (this.#isOver || this.#inputEnd !== undefined) return
-    this.#inputEnd = how
-    if (this.#answerHead === undefined) {
-      const details = { target: this.#target }
-      this.#fail(new CloakroomError('UPSTREAM_CLOSED', details, cause instanceof Error ? { cause } : {}))
-    } else if (this.#sink !== undefined && !this.#isBlocked) this.#endOfInput()
-    // else told when the consumer has taken what is pending
-  }
-
-  #endOfInput(): void {
-    if (this.#inputEnd === 'ended' && this.#reader?.finish() === 'done') return this.#conclude()
-    this.#fail(new CloakroomError('UPSTREAM_TRUNCATED', { target: this.#target }))
+  #inputOver(how: InputEnd, cause: unknown): void {
+    if (this.#isOver || this.#hasInputEnded) return
+    this.#hasInputEnded = true
+    if (this.#answer !== undefined) return this.#answer.body.inputOver(how)
+    const details = { target: this.#target }
+    this.#fail(new CloakroomError('UPSTREAM_CLOSED', details, cause instanceof Error ? { cause } : {}))
   }
 
   #readHead(chunk: Buffer): void {
@@ -181,81 +160,43 @@ class UpstreamExchange {
   }
 
   #answered({ head, framing, rest }: AnswerHead): void {
-    this.#answerHead = head
-    this.#pending = rest
-    this.#reader = new BodyReader(framing, 'response')
+    const body = new AnswerBody(framing, rest, {
+      target: this.#target,
+      setFlowing: isFlowing => {
+        if (isFlowing) this.#lease.socket.resume()
+        else this.#lease.socket.pause()
+      },
+      onProgress: waitsFor => this.#watchIdle(waitsFor),
+      onWhole: () => this.#conclude(),
+      onFailure: cause => this.#fail(cause),
+    })
+    this.#answer = { head, body }
     this.#lease.socket.pause()
     const { status, reason, headers } = head
-    const length = framing.kind === 'length' ? framing.length : undefined
-    const isEmpty = this.#reader.isDone
-    this.#resolve({ head: { status, reason, headers }, body: isEmpty ? EMPTY_BODY : this.#source(length) })
-    if (isEmpty) return this.#conclude()
-    this.#watchIdle() // also until the consumer starts
-  }
-
-  #source(length: number | undefined): BodySource {
-    return {
-      length,
-      start: sink => {
-        if (this.#isOver) return sink.fail(this.#failure) // failed between the head and the first wish for its body
-        this.#sink = sink
-        this.#readBody()
-      },
-      resume: () => {
-        this.#isBlocked = false
-        this.#readBody()
-      },
-      cancel: cause => this.#fail(cause ?? new CloakroomError('REQUEST_ABORTED', {})),
-    }
-  }
-
-  #readBody(): void {
-    const sink = this.#sink
-    if (this.#isOver || sink === undefined || this.#reader === undefined) return
-    const bytes = this.#pending
-    this.#pending = EMPTY
-    const progress = this.#reader.read(bytes, slice => {
-      if (!this.#isOver && !sink.write(slice)) this.#isBlocked = true
-    })
-    if (this.#isOver) return
-    if (progress.kind === 'refused') return this.#fail(refusalError(progress, this.#target))
-    if (progress.kind === 'done') {
-      this.#pending = bytes.subarray(progress.consumed)
-      return this.#conclude()
-    }
-    if (this.#inputEnd !== undefined && !this.#isBlocked) return this.#endOfInput()
-    this.#watchIdle()
-    if (this.#isBlocked) this.#lease.socket.pause()
-    else this.#lease.socket.resume()
+    const isEmpty = body.isWhole
+    this.#resolve({ head: { status, reason, headers }, body: isEmpty ? EMPTY_BODY : body })
+    if (isEmpty) this.#conclude()
+    else this.#watchIdle('reader') // who may yet refuse the head
   }
 
   // The answer is whole. The connection may serve again only if the request is, too, and nothing is left over (A11, E8).
   #conclude(): void {
-    if (this.#isOver) return
-    const trailers = this.#reader?.trailers ?? []
-    const sink = this.#sink
-    const isClean = this.#pending.length === 0 && this.#inputEnd === undefined
-    const mayReuse = isClean && this.#sender.isSent && this.#keepsAlive()
+    if (this.#isOver || this.#answer === undefined) return
+    const { head, body } = this.#answer
+    const isClean = body.isWhole && !body.hasLeftOver && !this.#hasInputEnded
+    const mayReuse = isClean && this.#sender.isSent && keepsAlive(head)
     this.#close(undefined)
     if (mayReuse) this.#lease.release()
     else this.#lease.destroy()
-    sink?.end(trailers)
-  }
-
-  #keepsAlive(): boolean {
-    const head = this.#answerHead
-    if (head === undefined || head.minor === 0 || this.#reader?.isDone !== true) return false
-    return !headerValues(head.headers, 'connection').some(value => /(?:^|,)\s*close\s*(?:$|,)/i.test(value))
+    body.settle()
   }
 
   #fail(cause: unknown): void {
     if (this.#isOver) return
-    const sink = this.#sink
-    this.#failure = cause
     this.#close(cause)
     this.#lease.destroy(cause)
-    if (this.#answerHead === undefined) this.#reject(cause)
-    else sink?.fail(cause)
+    if (this.#answer === undefined) this.#reject(cause)
+    else this.#answer.body.settle({ cause })
   }
 
   #close(cause: unknown): void {
@@ -273,16 +214,20 @@ class UpstreamExchange {
   }
 
   // Either side may pause for so long and no longer: a caller that stops reading holds an upstream connection, too.
-  #watchIdle(): void {
+  #watchIdle(waitsFor: 'upstream' | 'reader'): void {
     const waited = this.#options.idleTimeout
-    this.#watchdog.arm(waited, () => {
-      const isCallers = this.#isBlocked || this.#sink === undefined
-      const target = this.#target
+    const target = this.#target
+    this.#watchdog.arm(waited, () =>
       this.#fail(
-        isCallers
+        waitsFor === 'reader'
           ? new CloakroomError('REQUEST_ABORTED', {})
           : new CloakroomError('UPSTREAM_IDLE_TIMEOUT', { target, waited }),
-      )
-    })
+      ),
+    )
   }
+}
+
+function keepsAlive(head: ReceivedResponseHead): boolean {
+  if (head.minor === 0) return false
+  return !headerValues(head.headers, 'connection').some(value => /(?:^|,)\s*close\s*(?:$|,)/i.test(value))
 }

@@ -24,17 +24,12 @@ import type { ReceivedRequestHead } from '../http1/head.ts'
 import { refusalError } from '../http1/refusal.ts'
 import { parseProxyAuthorization } from '../identity/proxy-authorization.ts'
 import type { Presented } from '../model/caller.ts'
-import {
-  type BodySource,
-  EMPTY_BODY,
-  type HeaderList,
-  headerValues,
-  type ResponseHead,
-} from '../model/message.ts'
+import { type HeaderList, headerValues } from '../model/message.ts'
 import { parseAuthority } from '../model/target.ts'
 import { type ExchangeDeps, handleExchange } from './exchange.ts'
 import type { Inbound } from './inbound.ts'
 import type { RelayTickets } from './presented.ts'
+import { type Pair, RefusedAtRelay } from './relay-refused.ts'
 
 export type RelayOptions = {
   readonly listen: { readonly host: string; readonly port: number }
@@ -152,8 +147,6 @@ class Running {
   }
 }
 
-type Pair = { readonly request: IncomingMessage; readonly response: ServerResponse }
-
 function relay(options: RelayOptions, proxy: ProxyServer, { request, response }: Pair): void {
   const head = receivedHead(request)
   const presented = presentedTo(request, head.headers)
@@ -236,57 +229,6 @@ function isOurHost(host: string | undefined, listen: RelayOptions['listen']): bo
 function absoluteTarget(rawTarget: string): string | undefined {
   const match = /^\/(https?)\/([^/?]+)(.*)$/.exec(rawTarget)
   return match === null ? undefined : `${match[1]}://${match[2]}${match[3]}`
-}
-
-type Refusal = {
-  readonly head: ReceivedRequestHead
-  readonly presented: Presented
-  readonly error: CloakroomError
-}
-
-/** A request that the relay refuses itself, through the same exchange: with a record and an answer like all others. */
-class RefusedAtRelay implements Inbound {
-  readonly facts: Inbound['facts']
-  readonly head: ReceivedRequestHead
-  readonly refused: CloakroomError
-  readonly body: BodySource = EMPTY_BODY
-  readonly startedAt: number
-  readonly bytesSent = 0
-  readonly #pair: Pair
-
-  constructor(pair: Pair, refusal: Refusal, clock: Clock) {
-    this.#pair = pair
-    this.facts = { entrance: 'relay', presented: refusal.presented }
-    this.head = refusal.head
-    this.refused = refusal.error
-    this.startedAt = clock.monotonic()
-  }
-
-  get hasResponded(): boolean {
-    return this.#pair.response.headersSent
-  }
-
-  onGone(): void {
-    return // it is answered in this turn of the event loop
-  }
-
-  inform(): void {
-    return
-  }
-
-  async respond(head: ResponseHead, body: BodySource): Promise<void> {
-    const { response } = this.#pair
-    response.writeHead(head.status, head.reason, [...head.headers, ['Connection', 'close'] as const].flat())
-    body.start({
-      write: chunk => response.write(chunk),
-      end: () => response.end(),
-      fail: () => response.destroy(),
-    })
-  }
-
-  reset(): void {
-    this.#pair.response.destroy()
-  }
 }
 
 function listen(server: Server, at: RelayOptions['listen']): Promise<void> {
