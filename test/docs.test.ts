@@ -117,7 +117,7 @@ t.test('files that scripts of package.json run are there', async t => {
 })
 
 t.test('commands and their options that pages name are those of the command line', async t => {
-  const program = buildProgram(
+  const program = await buildProgram(
     () => async () => undefined,
     () => undefined,
   )

@@ -15,11 +15,13 @@ import { reachSidecar } from './admin-client.ts'
 export async function openControl(config: Config, log: Log): Promise<Control> {
   const running = await reachSidecar(config.admin.socket)
   if (running !== undefined) return running
-  const { openVault } = await import('../app.ts')
-  const vault = await openVault(config, log)
+  // Not by way of app.ts, which loads the whole data path: three times as long as the rest of a command.
+  const { assembleVault } = await import('../app/vault.ts')
+  const vault = await assembleVault(config, log, { writer: 'command' })
+  const deps = vault.deps(undefined)
   return {
     via: 'lock',
-    call: (name, params, progress) => perform(vault.deps, name, params, progress),
+    call: (name, params, progress) => perform(deps, name, params, progress),
     close: () => vault.close(),
   }
 }

@@ -6,39 +6,30 @@
  */
 import { Command, CommanderError } from 'commander'
 import { CloakroomError, type ErrorCode } from '../base/errors.ts'
-import { collect, type Perform } from './command.ts'
-import { addAuditCommands } from './commands/audit.ts'
-import { addCaCommands } from './commands/ca.ts'
-import { addCallerCommands } from './commands/caller.ts'
-import { addCompletionCommand } from './commands/completion.ts'
-import { addDoctorCommand } from './commands/doctor.ts'
-import { addEnvCommand } from './commands/env.ts'
-import { addExecCommand } from './commands/exec.ts'
-import { addInitCommand } from './commands/init.ts'
-import { addPolicyCommands } from './commands/policy.ts'
-import { addRunCommand } from './commands/run.ts'
-import { addSecretCommands } from './commands/secret.ts'
-import { addSidecarCommands } from './commands/sidecar.ts'
-import { addVersionCommand } from './commands/version.ts'
+import { type AddCommands, collect, type Perform } from './command.ts'
 import { createContext } from './context.ts'
 import { createOutput, endWhenReaderGoesAway, writeHelp } from './output.ts'
 
-// In the order in which help lists them: the first day first.
-const COMMANDS = [
-  addInitCommand,
-  addRunCommand,
-  addExecCommand,
-  addEnvCommand,
-  addSecretCommands,
-  addPolicyCommands,
-  addCallerCommands,
-  addAuditCommands,
-  addCaCommands,
-  addSidecarCommands,
-  addDoctorCommand,
-  addCompletionCommand,
-  addVersionCommand,
-] as const
+// In the order in which help lists them: the first day first. Only the file of the command that was called is loaded, since
+// loading all of them takes longer than most commands; help, completion and slips of the pen need all.
+const COMMANDS: Readonly<Record<string, () => Promise<AddCommands>>> = {
+  init: async () => (await import('./commands/init.ts')).addInitCommand,
+  run: async () => (await import('./commands/run.ts')).addRunCommand,
+  exec: async () => (await import('./commands/exec.ts')).addExecCommand,
+  env: async () => (await import('./commands/env.ts')).addEnvCommand,
+  secret: async () => (await import('./commands/secret.ts')).addSecretCommands,
+  policy: async () => (await import('./commands/policy.ts')).addPolicyCommands,
+  caller: async () => (await import('./commands/caller.ts')).addCallerCommands,
+  audit: async () => (await import('./commands/audit.ts')).addAuditCommands,
+  ca: async () => (await import('./commands/ca.ts')).addCaCommands,
+  status: async () => (await import('./commands/sidecar.ts')).addStatusCommand,
+  reload: async () => (await import('./commands/sidecar.ts')).addReloadCommand,
+  halt: async () => (await import('./commands/sidecar.ts')).addHaltCommand,
+  doctor: async () => (await import('./commands/doctor.ts')).addDoctorCommand,
+  completion: async () => (await import('./commands/completion.ts')).addCompletionCommand,
+  version: async () => (await import('./commands/version.ts')).addVersionCommand,
+}
+const NEEDS_ALL: readonly string[] = ['completion']
 
 const UNREACHABLE: readonly ErrorCode[] = [
   'CLI_UNREACHABLE',
@@ -66,7 +57,8 @@ export async function run(argv: readonly string[]): Promise<number> {
       }
     }
   try {
-    await buildProgram(perform, text => said.push(text)).parseAsync(argv, { from: 'user' })
+    const program = await buildProgram(perform, text => said.push(text), firstOperand(argv))
+    await program.parseAsync(argv, { from: 'user' })
     return code
   } catch (cause) {
     if (cause instanceof CommanderError && cause.exitCode === 0) return 0 // help was asked for, and shown
@@ -78,8 +70,12 @@ export async function run(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** The whole command line, for parsing and for completion. */
-export function buildProgram(perform: Perform, writeErr: (text: string) => void): Command {
+/** The command line: all of it, or only what the command that was called needs. */
+export async function buildProgram(
+  perform: Perform,
+  writeErr: (text: string) => void,
+  called?: string,
+): Promise<Command> {
   const program = new Command('cloakroom')
     .description(
       'Swaps placeholders for real credentials on the way out, so that your app never holds a secret.',
@@ -99,8 +95,16 @@ export function buildProgram(perform: Perform, writeErr: (text: string) => void)
     .configureOutput({ writeOut: writeHelp, writeErr })
     .helpCommand('help [command]', 'show help')
     .exitOverride()
-  for (const add of COMMANDS) add(program, perform)
+  const isOne = called !== undefined && Object.hasOwn(COMMANDS, called) && !NEEDS_ALL.includes(called)
+  const own = isOne ? COMMANDS[called] : undefined
+  for (const load of own === undefined ? Object.values(COMMANDS) : [own]) (await load())(program, perform)
   return program
+}
+
+// The options of the program itself may stand in front of the command.
+function firstOperand(argv: readonly string[]): string | undefined {
+  const takesValue = (argument: string | undefined) => argument === '--config' || argument === '--set'
+  return argv.find((argument, i) => !argument.startsWith('-') && !takesValue(argv[i - 1]))
 }
 
 function exitCodeOf(cause: unknown): number {

@@ -10,12 +10,18 @@ import { given } from '../command.ts'
 import { openSidecar } from '../control.ts'
 import type { Output } from '../output.ts'
 
-export const addSidecarCommands: AddCommands = (program, perform) => {
+export const addStatusCommand: AddCommands = (program, perform) => {
   program
     .command('status')
     .description('show the running sidecar; exit 3 when none runs')
     .action(perform(status))
+}
+
+export const addReloadCommand: AddCommands = (program, perform) => {
   program.command('reload').description('read the policy files again, now').action(perform(reload))
+}
+
+export const addHaltCommand: AddCommands = (program, perform) => {
   program
     .command('halt')
     .description(
