@@ -5,6 +5,7 @@
  * credential in their configuration, decide nothing and record nothing: they are baselines, not rivals.
  */
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -64,17 +65,15 @@ async function startSquid(cleanup: Cleanup, upstream: Upstream): Promise<Route> 
   // A CA for it alone, with its key in the open, as Squid wants it: made by the same code as ours.
   const authority = await plainAuthority(directory)
   writeFileSync(join(directory, 'upstream-ca.pem'), testCaPem)
-  writeFileSync(join(directory, 'hosts'), `127.0.0.1 ${HOST}\n`)
   const port = await freePort()
   const helper = '/usr/lib/squid/security_file_certgen'
   const config = `
 http_port 127.0.0.1:${port} ssl-bump tls-cert=${authority} generate-host-certificates=on dynamic_cert_mem_cache_size=4MB
 sslcrtd_program ${helper} -s ${directory}/db -M 4MB
 sslcrtd_children 1
-acl step1 at_step SslBump1
 ssl_bump bump all
-tls_outgoing_options cafile=${directory}/upstream-ca.pem flags=DONT_VERIFY_DOMAIN
-hosts_file ${directory}/hosts
+cache_peer 127.0.0.1 parent ${upstream.port} 0 no-query originserver tls tls-cafile=${directory}/upstream-ca.pem ssldomain=${HOST}
+never_direct allow all
 http_access allow all
 request_header_access Authorization deny all
 request_header_replace Authorization Bearer ${CREDENTIAL}
@@ -98,10 +97,13 @@ workers 1
     '-f',
     join(directory, 'squid.conf'),
   ])
-  cleanup.add(() => child.kill())
+  cleanup.add(async () => {
+    child.kill()
+    await once(child, 'exit') // it removes its shared memory
+  })
   await listening(port)
   const ca = readFileSync(authority, 'utf8')
-  return routeTo({ name: 'squid', port, pid: child.pid ?? 0, ca, authority: `${HOST}:${upstream.port}` })
+  return routeTo({ name: 'squid', port, pid: child.pid ?? 0, ca, authority: `${HOST}:443` })
 }
 
 async function plainAuthority(directory: string): Promise<string> {

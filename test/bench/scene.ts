@@ -10,7 +10,7 @@ import { initialize } from '../../src/cli/init.ts'
 import { BINARY } from '../support/cli.ts'
 import { certificateFor, testCaPem } from '../support/third-party.ts'
 import { nextMessage, startChild, startProxy } from './children.ts'
-import type { UpstreamSetup, UpstreamTold } from './upstream.ts'
+import type { Tally, UpstreamSetup, UpstreamTold } from './upstream.ts'
 
 const PROFILED = join(import.meta.dirname, 'profiled.ts')
 
@@ -31,8 +31,7 @@ export type Route = {
 
 export type Upstream = {
   readonly port: number
-  /** Requests so far with the credential, and without it. */
-  tally(): Promise<{ readonly armed: number; readonly bare: number }>
+  tally(): Promise<Tally>
 }
 
 /** Undone in reverse order. */
@@ -58,7 +57,7 @@ export async function startUpstream(cleanup: Cleanup): Promise<Upstream> {
     async tally() {
       child.send('tally')
       const answer = await nextMessage<UpstreamTold>(child)
-      return 'armed' in answer ? answer : { armed: 0, bare: 0 }
+      return 'armed' in answer ? answer : { armed: 0, bare: 0, sample: '' }
     },
   }
 }

@@ -7,7 +7,9 @@ import type { AddressInfo } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
 
 export type UpstreamSetup = { readonly cert: string; readonly key: string; readonly credential: string }
-export type UpstreamTold = { readonly port: number } | { readonly armed: number; readonly bare: number }
+/** Requests with the credential and without it, and the first of the latter. */
+export type Tally = { readonly armed: number; readonly bare: number; readonly sample: string }
+export type UpstreamTold = { readonly port: number } | Tally
 
 const HEAD_END = Buffer.from('\r\n\r\n')
 
@@ -34,11 +36,11 @@ function answer(bytes: number): Buffer {
 const ANSWERS = { small: answer(1024), large: answer(100 * 1024) }
 
 function serve({ cert, key, credential }: UpstreamSetup): void {
-  let [armed, bare] = [0, 0]
+  let [armed, bare, sample] = [0, 0, '']
   const needle = Buffer.from(credential)
   const onRequest = (head: Buffer, socket: TLSSocket) => {
     if (head.includes(needle)) armed++
-    else bare++
+    else if (bare++ === 0) sample = head.toString('latin1')
     socket.write(head.includes('/large') ? ANSWERS.large : ANSWERS.small)
   }
   const server = createServer({ cert, key, ALPNProtocols: ['http/1.1'], noDelay: true }, socket => {
@@ -54,7 +56,7 @@ function serve({ cert, key, credential }: UpstreamSetup): void {
   })
   server.on('tlsClientError', () => undefined)
   server.listen(0, '127.0.0.1', () => process.send?.({ port: (server.address() as AddressInfo).port }))
-  process.on('message', () => process.send?.({ armed, bare }))
+  process.on('message', () => process.send?.({ armed, bare, sample } satisfies Tally))
 }
 
 process.once('message', (setup: UpstreamSetup) => serve(setup))
