@@ -78,8 +78,9 @@ async function runChild(
     output.fail(new CloakroomError('CLI_FAILED', { what: `${file} ${what}` }))
     return code
   }
+  // Listening comes first: the child may run, and somebody may signal us, before spawn() returns.
+  const forget = passSignals(() => child)
   const child = spawn(file, args, { stdio: 'inherit', env })
-  const forget = passSignals(child)
   try {
     return await new Promise<number>((resolve, reject) => {
       child.once('error', (cause: NodeJS.ErrnoException) => {
@@ -97,12 +98,12 @@ async function runChild(
   }
 }
 
-function passSignals(child: ChildProcess): () => void {
+function passSignals(child: () => ChildProcess): () => void {
   const isOnTerminal = process.stdin.isTTY === true
   const listeners = PASSED_ON.map(signal => {
     // A terminal has sent it to the child too; twice would be taken for impatience.
     const isSentToAll = isOnTerminal && FROM_TERMINAL.has(signal)
-    return [signal, () => void (isSentToAll || child.kill(signal))] as const
+    return [signal, () => void (isSentToAll || child().kill(signal))] as const
   })
   for (const [signal, pass] of listeners) process.on(signal, pass)
   return () => {
