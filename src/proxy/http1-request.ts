@@ -5,7 +5,6 @@
  * and never copied; a source that fails after the head is out ends in a reset.
  */
 
-import type { Timer } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
 import { BodyWriter } from '../http1/body-writer.ts'
 import { type Framing, framingHeaders } from '../http1/framing.ts'
@@ -20,6 +19,7 @@ import {
   headerValues,
   type ResponseHead,
 } from '../model/message.ts'
+import { CallerProbe } from './caller-probe.ts'
 import type { Http1Connection } from './http1.ts'
 import type { ConnectionFacts, Inbound, RespondOptions } from './inbound.ts'
 
@@ -30,11 +30,6 @@ export type FoundBody =
   | { readonly kind: 'timeout' }
 
 const CONTINUE = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n', 'latin1')
-
-// The end of a caller's bytes is a half-close or a close: TCP does not say which until something is sent. RFC 9110 15.2 makes every
-// client of HTTP/1.1 take a 100 that it did not expect; to one that is gone, the first brings a reset and the second finds it.
-const FIRST_PROBE = 250
-const MAX_PROBES = 4 // some clients count interim answers (Go: 5)
 
 export class Http1Request implements Inbound {
   readonly facts: ConnectionFacts
@@ -49,7 +44,7 @@ export class Http1Request implements Inbound {
   #abandon: ((cause: unknown) => void) | undefined
   #expectsContinue: boolean
   #bytesSent = 0
-  #probe: Timer | undefined
+  readonly #probe: CallerProbe
   #state: 'open' | 'responding' | 'done' | 'reset' = 'open'
 
   constructor(connection: Http1Connection, head: ReceivedRequestHead, found: FoundBody) {
@@ -59,6 +54,9 @@ export class Http1Request implements Inbound {
     this.startedAt = connection.options.clock.monotonic()
     this.body = found.kind === 'body' ? found.source : EMPTY_BODY
     this.refused = refusalOf(found)
+    this.#probe = new CallerProbe(connection.options.clock, () => {
+      if (this.#state === 'open') connection.socket.write(CONTINUE)
+    })
     this.#expectsContinue =
       head.minor === 1 &&
       headerValues(head.headers, 'expect').some(value => value.toLowerCase() === '100-continue')
@@ -79,7 +77,7 @@ export class Http1Request implements Inbound {
 
   /** Called by the connection when the caller is gone. */
   gone(cause: unknown): void {
-    this.#probe?.cancel()
+    this.#probe.stop()
     this.#goneCause = cause
     this.#gone?.(cause)
     this.#abandon?.(cause)
@@ -99,16 +97,7 @@ export class Http1Request implements Inbound {
 
   /** Called by the connection when the caller will send nothing more. */
   callerEnded(): void {
-    if (this.head.minor === 1 && this.#probe === undefined) this.#probeLater(1)
-  }
-
-  #probeLater(count: number): void {
-    const delay = FIRST_PROBE * 2 ** (count - 1)
-    this.#probe = this.#connection.options.clock.after(delay, () => {
-      if (this.#state !== 'open') return
-      this.#connection.socket.write(CONTINUE)
-      if (count < MAX_PROBES) this.#probeLater(count + 1)
-    })
+    if (this.head.minor === 1) this.#probe.start()
   }
 
   inform(head: ResponseHead): void {
@@ -122,7 +111,7 @@ export class Http1Request implements Inbound {
       return Promise.reject(this.#goneCause)
     }
     this.#state = 'responding'
-    this.#probe?.cancel()
+    this.#probe.stop()
     const framing = this.#framingOf(head, body)
     const close = options.close === true || framing.kind === 'until-close' || this.#mustClose()
     // RFC 9110 9.3.2: HEAD tells the length that GET would have; 304 likewise. Every other length is ours to say.
@@ -148,7 +137,7 @@ export class Http1Request implements Inbound {
 
   reset(): void {
     this.#state = 'reset'
-    this.#probe?.cancel()
+    this.#probe.stop()
     this.#connection.reset()
   }
 

@@ -6,42 +6,20 @@
  * What a request means is not decided here: that is proxy/exchange.ts.
  */
 import type { Duplex } from 'node:stream'
-import type { Clock, Milliseconds } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
-import { type Bytes, kib, mib } from '../base/size.ts'
+import { kib } from '../base/size.ts'
 import { requestFraming } from '../http1/framing.ts'
-import { type HeadLimits, parseRequestHead, type ReceivedRequestHead } from '../http1/head.ts'
+import { parseRequestHead, type ReceivedRequestHead } from '../http1/head.ts'
 import { type BodyConnection, RequestBody } from './http1-body.ts'
+import type { Http1Limits, Http1Options } from './http1-options.ts'
 import { type FoundBody, Http1Request } from './http1-request.ts'
-import type { ConnectionFacts, Inbound } from './inbound.ts'
+import { Linger } from './linger.ts'
 import { Watchdog } from './watchdog.ts'
 
-export type Http1Limits = {
-  readonly head: HeadLimits
-  /** From the first byte of a head to its last (security.md G1). */
-  readonly headTimeout: Milliseconds
-  /** Between two requests. */
-  readonly keepAlive: Milliseconds
-  /** Bytes a second that an upload must keep up, averaged over ten seconds; 0: none (rulings.md 6). */
-  readonly minUploadRate: Bytes
-}
-
-export type Http1Options = {
-  readonly clock: Clock
-  readonly limits: Http1Limits
-  readonly facts: ConnectionFacts
-  /** Carries one request; must answer or reset it, and must not throw. */
-  readonly serve: (inbound: Inbound, connection: Http1Connection) => Promise<void>
-  /** Ends the transport with a reset: where the close ends a body, an orderly close would make half an answer look whole. */
-  readonly resetTransport?: () => void
-}
+export type { Http1Limits, Http1Options }
 
 const EMPTY: Buffer = Buffer.alloc(0)
 const PENDING_LIMIT = kib(64) // what a caller may send ahead of being read
-// An answer that comes before its upload has ended is read by callers that still send only if we go on reading (RFC 9112 9.6).
-const LINGER: Milliseconds = 2_000 // without a byte
-const LINGER_TOTAL: Milliseconds = 30_000
-const LINGER_LIMIT = mib(64)
 const NO_HEAD: ReceivedRequestHead = { method: '', rawTarget: '', minor: 1, headers: [] }
 
 type Phase = 'head' | 'exchange' | 'linger' | 'closed' | 'detached'
@@ -57,8 +35,7 @@ export class Http1Connection {
   #body: RequestBody | undefined
   #hasEnded = false
   #isDraining = false
-  #lingered = 0
-  #lingerSince: Milliseconds = 0
+  #linger: Linger | undefined
   #request: Http1Request | undefined
   readonly #closed: (() => void)[] = []
   readonly #flushed: (() => void)[] = []
@@ -126,7 +103,7 @@ export class Http1Connection {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    if (this.#phase === 'linger') return this.#linger(chunk.length)
+    if (this.#linger !== undefined) return this.#linger.drop(chunk.length)
     this.#pending = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk])
     if (this.#phase === 'head') return this.#readHead()
     this.#body?.advance()
@@ -228,26 +205,17 @@ export class Http1Connection {
     }
   }
 
-  // Ends our side. What the caller still sends is read and dropped for a while: closing on unread bytes makes the kernel send a
-  // reset, which can overtake our answer in the caller's buffers.
   #finish(): void {
     if (this.#phase === 'linger' || this.#phase === 'closed' || this.#phase === 'detached') return
     this.#phase = 'linger'
     this.#pending = EMPTY
-    this.#watchdog.arm(this.options.limits.keepAlive, () => this.reset()) // for a slow reader to take the rest
-    this.#lingerSince = this.options.clock.monotonic()
-    this.socket.end(() => {
-      this.#tellFlushed()
-      if (this.#phase === 'linger') this.#watchdog.arm(LINGER, () => this.reset())
+    this.#watchdog.close()
+    this.#linger = new Linger(this.socket, {
+      clock: this.options.clock,
+      flush: this.options.limits.keepAlive,
+      onFlushed: () => this.#tellFlushed(),
+      reset: () => this.reset(),
     })
-    this.socket.resume()
-  }
-
-  #linger(bytes: number): void {
-    this.#lingered += bytes
-    const isLong = this.options.clock.monotonic() - this.#lingerSince > LINGER_TOTAL
-    if (isLong || this.#lingered > LINGER_LIMIT) return this.reset()
-    this.#watchdog.touch()
   }
 
   #tellFlushed(): void {
@@ -258,6 +226,7 @@ export class Http1Connection {
     if (this.#phase === 'closed' || this.#phase === 'detached') return
     this.#phase = phase
     this.#watchdog.close()
+    this.#linger?.close()
     this.#pending = EMPTY
     this.socket.off('data', this.#onData)
     this.socket.off('end', this.#onEnd)

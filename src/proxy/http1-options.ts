@@ -1,0 +1,28 @@
+/**
+ * What a caller's HTTP/1.1 connection is given by the listener that made it.
+ */
+import type { Clock, Milliseconds } from '../base/clock.ts'
+import type { Bytes } from '../base/size.ts'
+import type { HeadLimits } from '../http1/head.ts'
+import type { Http1Connection } from './http1.ts'
+import type { ConnectionFacts, Inbound } from './inbound.ts'
+
+export type Http1Limits = {
+  readonly head: HeadLimits
+  /** From the first byte of a head to its last (security.md G1). */
+  readonly headTimeout: Milliseconds
+  /** Between two requests. */
+  readonly keepAlive: Milliseconds
+  /** Bytes a second that an upload must keep up, averaged over ten seconds; 0: none (rulings.md 6). */
+  readonly minUploadRate: Bytes
+}
+
+export type Http1Options = {
+  readonly clock: Clock
+  readonly limits: Http1Limits
+  readonly facts: ConnectionFacts
+  /** Carries one request; must answer or reset it, and must not throw. */
+  readonly serve: (inbound: Inbound, connection: Http1Connection) => Promise<void>
+  /** Ends the transport with a reset: where the close ends a body, an orderly close would make half an answer look whole. */
+  readonly resetTransport?: () => void
+}
