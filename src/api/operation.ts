@@ -84,11 +84,15 @@ export async function performOperation<S extends v.GenericSchema, R>(
   }
 }
 
-// The path only: what was given could be a value in the wrong place (security.md K4).
+// The path only, and of it only names that are ours: what was given could be a value in the wrong place (security.md K4).
 function malformed(issue: v.BaseIssue<unknown>): CloakroomError<'API_MALFORMED'> {
-  const path = (issue.path ?? []).map(item => String(item.key)).join('.')
-  const what = issue.message.startsWith('Invalid ')
-    ? `expected ${issue.expected ?? 'something else'}`
-    : issue.message
+  const isUnknownMember = issue.expected === 'never'
+  const names = (issue.path ?? []).map(item => String(item.key))
+  const path = (isUnknownMember ? names.slice(0, -1) : names).join('.')
+  const what = isUnknownMember
+    ? 'a member that is not known'
+    : issue.message.startsWith('Invalid ')
+      ? `expected ${issue.expected ?? 'something else'}`
+      : issue.message
   return new CloakroomError('API_MALFORMED', { what: path === '' ? what : `${path}: ${what}` })
 }
