@@ -22,7 +22,7 @@ t.test(
       server.once('error', () => resolve(false))
       server.listen(0, '::1', () => resolve(true))
     })
-    if (!isThere) return t.skip('this machine has no IPv6 loopback')
+    if (!isThere) return void t.comment('this machine has no IPv6 loopback')
     t.teardown(() => server.close())
     const address = server.address()
     const port = address !== null && typeof address === 'object' ? address.port : 0
@@ -45,7 +45,7 @@ t.test(
 
     const answer = await ask(socket, `[::1]:${port}`, { headers: { Authorization: `Bearer ${placeholder}` } })
 
-    t.equal(answer.body.toString(), 'ok', answer.error)
+    t.equal(answer.body.toString(), 'ok', answer.error ?? 'answered')
     t.match(got, `Host: [::1]:${port}\r\n`)
     t.match(got, 'Bearer a-real-credential-001')
     socket.destroy()
