@@ -8,6 +8,7 @@ import { CloakroomError, isError } from '../base/errors.ts'
 import { describeCause, type Log } from '../base/log.ts'
 import { readPrivateKey } from '../config/key-files.ts'
 import type { Config } from '../config/schema.ts'
+import { readOwnCertificates } from '../config/trust-files.ts'
 import { identify } from '../identity/identify.ts'
 import type { Metrics } from '../metrics/observe.ts'
 import { formatSecretRef, type SecretRef } from '../model/secret.ts'
@@ -68,7 +69,7 @@ export async function assembleDataPath(options: DataPathOptions): Promise<DataPa
   const tickets = new Tickets()
   const limiter = new RuleLimiter(clock)
   const ours: (Listener | Relay)[] = []
-  const dialer = makeDialer(options, authority, () => [
+  const dialer = makeDialer(options, () => [
     ...ours.flatMap(listener => endpointOf(listener.address())),
     ...options.otherListeners(),
   ])
@@ -126,11 +127,7 @@ async function openAuthority({ config, vault }: DataPathOptions): Promise<Author
   return loadAuthority({ certificatePem: readFileSync(file, 'utf8'), privateKey, clock: vault.clock, file })
 }
 
-function makeDialer(
-  options: DataPathOptions,
-  authority: Authority,
-  ownListeners: () => readonly Endpoint[],
-): Dialer {
+function makeDialer(options: DataPathOptions, ownListeners: () => readonly Endpoint[]): Dialer {
   const { config, vault, meters } = options
   const guard = createAddressGuard({
     allowAddresses: config.upstream.allowAddresses,
@@ -142,7 +139,7 @@ function makeDialer(
       file,
       pem: readFileSync(file, 'utf8'),
     })),
-    ownCertificatePem: authority.certificatePem,
+    ownCertificatePem: readOwnCertificates(config), // H3: also the CA to come and the one before, while they overlap
   })
   const { dns, connect, tls } = config.limits
   return createDialer({
