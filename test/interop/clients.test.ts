@@ -6,12 +6,12 @@ import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { systemClock } from '../../src/base/clock.ts'
 import { aDirectory } from '../support/directory.ts'
-import { CLIENTS, type Client, type Distrust, type Visit } from './support/clients.ts'
+import { CLIENTS, type Client, type Visit } from './support/clients.ts'
+import { watchDistrust } from './support/distrust.ts'
 import { withPrograms } from './support/needs.ts'
 import { type Ran, runProgram } from './support/process.ts'
-import { ADDRESS, aSite, CREDENTIAL, NAME, recordsOf, type Site, sha256 } from './support/site.ts'
+import { ADDRESS, aSite, CREDENTIAL, NAME, recordFrom, recordsOf, sha256 } from './support/site.ts'
 
 const UPLOAD = randomBytes(3 << 20)
 const site = await aSite(t)
@@ -61,20 +61,27 @@ async function visits(t: Test, client: Client): Promise<void> {
   })
   if (client.takesPassword !== false)
     await t.test('is known by its password', async t => {
+      const before = recordsOf(site.place).length
+
       const ran = await go({ url: `https://${NAME}/v1/things`, variables: site.withPassword })
 
       t.equal(ran.code, 0, ran.said)
-      t.match(recordsOf(site.place).at(-1), { event: 'outcome', caller: 'billing', status: 200 })
+      const record = await recordFrom(
+        site.place,
+        before,
+        ({ event, caller }) => event === 'outcome' && caller === 'billing',
+      )
+      t.match(record, { status: 200 })
     })
 }
 
 async function distrusts(t: Test, client: Client, go: Go): Promise<void> {
-  const before = await site.handshakes()
-  const [requests, logged] = [site.byName.requests.length, site.sidecar.log().length]
+  const shownSince = await watchDistrust(site.sidecar)
+  const requests = site.byName.requests.length
 
   const ran = await go({ url: `https://${NAME}/v1/things`, variables: site.distrusting })
 
-  const shown = await shownSince(before, logged)
+  const shown = await shownSince()
   t.not(ran.code, 0, ran.said)
   t.equal(site.byName.requests.length, requests, 'the third party saw nothing')
   t.ok(
@@ -83,27 +90,14 @@ async function distrusts(t: Test, client: Client, go: Go): Promise<void> {
   )
 }
 
-type Handshakes = Awaited<ReturnType<Site['handshakes']>>
-
-/** How the distrust shows to the operator; waits for it, since the client may be gone before its close is seen. */
-async function shownSince(before: Handshakes, logged: number): Promise<Distrust | undefined> {
-  const results = ['unknown_ca', 'bad_certificate', 'reset'] as const
-  for (let round = 0; round < 250; round++) {
-    const after = await site.handshakes()
-    const shown = results.find(result => Number(after.results[result]) > Number(before.results[result]))
-    if (shown !== undefined) return shown
-    if (after.ok > before.ok && site.sidecar.log().includes('may not trust our CA', logged)) return 'silent'
-    await systemClock.sleep(20)
-  }
-  return undefined
-}
-
 async function isRefused(t: Test, go: Go): Promise<void> {
   const requests = site.byName.requests.length
+  const before = recordsOf(site.place).length
 
   const ran = await go({ url: `https://${NAME}/admin` })
 
   t.equal(site.byName.requests.length, requests, 'the third party saw nothing')
   t.notMatch(ran.said, CREDENTIAL)
-  t.match(recordsOf(site.place).at(-1), { event: 'refused', reason: 'path_not_allowed' })
+  const record = await recordFrom(site.place, before, ({ event }) => event === 'refused')
+  t.match(record, { caller: 'local', reason: 'path_not_allowed' })
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { aPlace, aRunningSidecar, type Place, type RunningSidecar } from '../support/cli.ts'
 import { aDirectory } from '../support/directory.ts'
+import { watchDistrust } from './support/distrust.ts'
 import { aGitHost, type GitHost } from './support/git-server.ts'
 import { pathOf, withPrograms } from './support/needs.ts'
 import { type Ran, runProgram } from './support/process.ts'
@@ -145,10 +146,13 @@ withPrograms(['git'], 'git does not talk to a CA that it does not trust', async 
   const scene = await aScene(t)
   const strange = { GIT_SSL_CAINFO: join(scene.place.directory, 'third-parties.pem') }
 
+  const shownSince = await watchDistrust(scene.sidecar)
+
   const ran = await scene.git(['clone', '-q', scene.url, 'a'], { variables: strange })
 
   t.not(ran.code, 0)
   t.match(ran.err, /certificate/)
+  t.ok(['unknown_ca', 'silent', 'reset'].includes(String(await shownSince())), String(await shownSince())) // by its TLS library
   t.same(scene.host.requests, [])
 })
 

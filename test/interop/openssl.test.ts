@@ -4,19 +4,21 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { aDirectory } from '../support/directory.ts'
+import { handshakesOf, watchDistrust } from './support/distrust.ts'
 import { pathOf, withPrograms } from './support/needs.ts'
 import { type Ran, runProgram } from './support/process.ts'
-import { ADDRESS, aSite, CREDENTIAL, NAME, recordsOf } from './support/site.ts'
+import { ADDRESS, aSite, CREDENTIAL, NAME, recordFrom, recordsOf } from './support/site.ts'
 
 const site = await aSite(t)
 
 /** A tunnel by s_client, and one request in it when `request` is given. */
 function sClient(args: readonly string[], { request = '', host = NAME } = {}): Promise<Ran> {
   const fixed = ['s_client', '-proxy', site.sidecar.addresses.proxy, '-connect', `${host}:443`]
-  const trust = ['-CAfile', site.variables.SSL_CERT_FILE ?? '', '-verify_return_error', '-x509_strict']
+  const trust = ['-verify_return_error', '-x509_strict']
+  const ca = args.includes('-CAfile') ? [] : ['-CAfile', site.variables.SSL_CERT_FILE ?? '']
   // -ign_eof keeps it until the server closes; without a request the end of stdin ends it.
   const stay = request === '' ? [] : ['-ign_eof']
-  return runProgram([pathOf('openssl'), ...fixed, ...trust, ...stay, ...args], { input: request })
+  return runProgram([pathOf('openssl'), ...fixed, ...trust, ...ca, ...stay, ...args], { input: request })
 }
 
 function getRequest(host = NAME): string {
@@ -33,7 +35,7 @@ test('TLS 1.1 is not spoken', async t => {
 
   t.not(ran.code, 0)
   t.match(ran.said, /alert protocol version/)
-  t.match((await site.handshakes()).results, { protocol_version: '1' })
+  t.match(await handshakesOf(site.sidecar), { protocol_version: 1 })
 })
 
 test('another name than that of the tunnel is refused with an alert', async t => {
@@ -42,7 +44,7 @@ test('another name than that of the tunnel is refused with an alert', async t =>
   t.not(ran.code, 0)
   t.match(ran.said, /alert unrecognized name|unrecognized name/)
   t.notMatch(ran.said, 'BEGIN CERTIFICATE')
-  t.match((await site.handshakes()).results, { sni_mismatch: '1' })
+  t.match(await handshakesOf(site.sidecar), { sni_mismatch: 1 })
 })
 
 test('HTTP/2 alone is refused with an alert, and next to HTTP/1.1 it is not chosen', async t => {
@@ -51,7 +53,16 @@ test('HTTP/2 alone is refused with an alert, and next to HTTP/1.1 it is not chos
 
   t.match(alone.said, /alert no application protocol/)
   t.match(both.said, 'ALPN protocol: http/1.1')
-  t.match((await site.handshakes()).results, { no_protocol: '1' })
+  t.match(await handshakesOf(site.sidecar), { no_protocol: 1 })
+})
+
+test('a CA that it does not trust is told by an alert', async t => {
+  const shownSince = await watchDistrust(site.sidecar)
+
+  const ran = await sClient(['-CAfile', site.distrusting.SSL_CERT_FILE ?? ''])
+
+  t.not(ran.code, 0)
+  t.equal(await shownSince(), 'unknown_ca')
 })
 
 for (const version of ['tls1_2', 'tls1_3']) {
@@ -81,6 +92,7 @@ for (const version of ['tls1_2', 'tls1_3']) {
 }
 
 test('the caller is known by the password that s_client sends with CONNECT', async t => {
+  const before = recordsOf(site.place).length
   const [, user = '', password = ''] = /\/\/(.+):(.+)@/.exec(site.withPassword.HTTPS_PROXY ?? '') ?? []
 
   const ran = await sClient(['-proxy_user', user, '-proxy_pass', `pass:${password}`], {
@@ -88,5 +100,10 @@ test('the caller is known by the password that s_client sends with CONNECT', asy
   })
 
   t.equal(ran.code, 0, ran.said)
-  t.match(recordsOf(site.place).at(-1), { event: 'outcome', caller: 'billing', status: 200 })
+  const record = await recordFrom(
+    site.place,
+    before,
+    ({ event, caller }) => event === 'outcome' && caller === 'billing',
+  )
+  t.match(record, { status: 200 })
 })

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import type { Distrust } from './distrust.ts'
 import { findNode20, type Program, pathOf } from './needs.ts'
 import { runProgram } from './process.ts'
 import type { Variables } from './site.ts'
@@ -21,9 +22,6 @@ export type Visit = {
   readonly file: string | undefined
   readonly variables: Variables
 }
-
-/** How a client that does not trust our CA shows: a result of the handshake, or a close after one that went well. */
-export type Distrust = 'unknown_ca' | 'bad_certificate' | 'reset' | 'silent'
 
 export type Client = {
   readonly name: string
@@ -68,7 +66,7 @@ export const CLIENTS: readonly Client[] = [
     ],
   },
   {
-    // GnuTLS reads no variable for its roots; the option is what docs/operations.md tells its users to set.
+    // GnuTLS reads no variable for its roots; the option is what docs/clients.md tells its users to give.
     name: 'wget',
     programs: ['wget'],
     distrust: AFTERWARDS,

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { systemClock } from '../../../src/base/clock.ts'
 import { aPlace, aRunningSidecar, cloakroom, type Place, type RunningSidecar } from '../../support/cli.ts'
 import { aDirectory } from '../../support/directory.ts'
 import { anUpstream, type Handler, testCaPem, type Upstream } from '../../support/third-party.ts'
@@ -56,8 +57,6 @@ export type Site = {
   readonly withPassword: Variables
   /** The same as `variables`, but the files of trust are those of another sidecar's CA. */
   readonly distrusting: Variables
-  /** Results of handshakes with clients so far, without those that went well, and all of them. */
-  handshakes(): Promise<{ readonly ok: number; readonly failed: number; readonly results: Variables }>
 }
 
 /** Writes the section `upstream` that leads names to servers of this test. */
@@ -124,7 +123,6 @@ export async function aSite(t: Test): Promise<Site> {
     variables,
     withPassword: await variablesOf(place, caller, password),
     distrusting: await strangersTrust(t, place, variables),
-    handshakes: () => handshakesOf(sidecar),
   }
 }
 
@@ -152,28 +150,24 @@ async function strangersTrust(t: Test, place: Place, variables: Variables): Prom
   )
 }
 
-async function handshakesOf(sidecar: RunningSidecar): ReturnType<Site['handshakes']> {
-  const text = await metricsOf(sidecar)
-  const results = Object.fromEntries(
-    [...text.matchAll(/^cloakroom_tls_handshakes_total\{side="client",result="(\w+)"\} (\d+)$/gm)].map(
-      ([, result = '', count = '']) => [result, count],
-    ),
-  )
-  const ok = Number(results.ok)
-  const all = Object.values(results).reduce((sum, count) => sum + Number(count), 0)
-  return { ok, failed: all - ok, results }
-}
-
-/** The text of /metrics. */
-export async function metricsOf(sidecar: RunningSidecar): Promise<string> {
-  const answer = await fetch(`http://${sidecar.addresses.ops}/metrics`)
-  return answer.text()
-}
-
 /** The audit records so far. */
 export function recordsOf(place: Place): readonly Readonly<Record<string, unknown>>[] {
   return readFileSync(join(place.directory, 'state', 'audit.jsonl'), 'utf8')
     .split('\n')
     .filter(line => line !== '')
     .map(line => JSON.parse(line) as Record<string, unknown>)
+}
+
+/** The first record from the `from`th on that is so; waits, since the record of an end may be written after the end is seen. */
+export async function recordFrom(
+  place: Place,
+  from: number,
+  isMeant: (record: Readonly<Record<string, unknown>>) => boolean,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  for (let round = 0; round < 250; round++) {
+    const found = recordsOf(place).slice(from).find(isMeant)
+    if (found !== undefined) return found
+    await systemClock.sleep(20)
+  }
+  return undefined
 }
