@@ -72,7 +72,7 @@ http_port 127.0.0.1:${port} ssl-bump tls-cert=${authority} generate-host-certifi
 sslcrtd_program ${helper} -s ${directory}/db -M 4MB
 sslcrtd_children 1
 ssl_bump bump all
-cache_peer 127.0.0.1 parent ${upstream.port} 0 no-query originserver tls tls-cafile=${directory}/upstream-ca.pem ssldomain=${HOST}
+cache_peer 127.0.0.1 parent ${upstream.port} 0 no-query no-digest no-netdb-exchange originserver tls tls-cafile=${directory}/upstream-ca.pem ssldomain=${HOST}
 never_direct allow all
 http_access allow all
 request_header_access Authorization deny all

@@ -96,10 +96,10 @@ try {
   if (!isPinned) say('taskset is missing: processes share the cores, and the numbers are less steady')
   const routes = [...directRoutes(upstream), ...sidecar, ...peers.routes]
   const cells = await runAll(routes.filter(({ name }) => name === (options.route ?? name)))
+  process.stdout.write(`${options.json ? JSON.stringify(reportOf(cells), null, 2) : tableOf(cells)}\n`)
   const { armed, bare, sample } = await upstream.tally()
   // A fast proxy that forgets the swap would win every comparison.
   if (bare > 0 || armed === 0) throw new Error(`${bare} requests came without the credential: ${sample}`)
-  process.stdout.write(`${options.json ? JSON.stringify(reportOf(cells), null, 2) : tableOf(cells)}\n`)
 } finally {
   await cleanup.run()
 }
