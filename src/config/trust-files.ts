@@ -4,7 +4,7 @@
  * Rule of this file: public certificates only. Each file is replaced in one step, since apps may read it at any moment; the files
  * are written again only when their content would change.
  */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { appTrust, bundlePem } from '../tls/trust.ts'
 import type { Config } from './schema.ts'
@@ -77,6 +77,7 @@ function readOrNothing(file: string): string | undefined {
 function replace(file: string, content: string | Buffer): void {
   const beside = `${file}.new`
   rmSync(beside, { force: true })
-  writeFileSync(beside, content, { mode: FILE_MODE, flag: 'wx' })
+  writeFileSync(beside, content, { flag: 'wx' })
+  chmodSync(beside, FILE_MODE) // whatever the umask: apps of other users read these
   renameSync(beside, file)
 }
