@@ -2,6 +2,7 @@
  * Attacks with placeholders: in the wrong place, in disguise, foreign, stale, guessed, in bodies (security.md C, rulings.md 2, 11).
  */
 import t from 'tap'
+import { systemClock } from '../../src/base/clock.ts'
 import { ask, askThrough, connectTo, openTunnel, secure } from '../support/caller.ts'
 import { findLeaks, makeCanary } from '../support/oracle.ts'
 import { aSidecar, policyFor, USUAL_POLICY, USUAL_RULE } from '../support/sidecar.ts'
@@ -215,7 +216,8 @@ ${USUAL_RULE}${USUAL_RULE.replace('id: example', 'id: other').replace('api.examp
   const good = await put('acme/token')
   const foreign = await put('gamma/token')
   const unnamed = await put('acme/unnamed')
-  const expired = await put('delta/token', { expiresAt: Date.now() + 5 })
+  const expiresAt = Date.now() + 1500 // room for a slow put; it is asked for last
+  const expired = await put('delta/token', { expiresAt })
   const bearer = (text: string) => [`Authorization: Bearer ${text}`]
   const unknown = `xclk_r${'0'.repeat(22)}0cGZyq`.slice(0, 34)
   const requests: Record<string, string> = {
@@ -224,7 +226,6 @@ ${USUAL_RULE}${USUAL_RULE.replace('id: example', 'id: other').replace('api.examp
     foreign: get('/', bearer(foreign)),
     disabled: get('/', bearer(disabled)),
     'of a secret that no rule names': get('/', bearer(unnamed)),
-    expired: get('/', bearer(expired)),
     misplaced: get('/', [`User-Agent: ${good}`]),
     'in disguise': get('/', bearer(good.toUpperCase())),
     'of two tenants': get('/', [`Authorization: ${good}`, `X-Api-Key: ${disabled}`]),
@@ -242,6 +243,8 @@ ${USUAL_RULE}${USUAL_RULE.replace('id: example', 'id: other').replace('api.examp
   answers['for another target'] = await sendInTunnel(sidecar, get('/', bearer(good), 'other.example.test'), {
     authority: 'other.example.test:443',
   })
+  await systemClock.sleep(Math.max(0, expiresAt + 1 - Date.now())) // until that very moment, and no longer
+  answers.expired = await sendInTunnel(sidecar, get('/', bearer(expired)))
   await sidecar.call('secret.revoke', { secret: 'acme/token' })
   answers.revoked = await sendInTunnel(sidecar, get('/', bearer(good)))
   await sidecar.call('secret.delete', { secret: 'acme/token' })
