@@ -1,139 +1,111 @@
 /**
- * Shows that the tests notice when a guard is gone: takes each guard of mutant-table.ts away, one at a time, in a copy of the
- * repository, and runs the tests that must then fail (security.md 6.D).
+ * Takes each guard out in turn and looks whether a test notices: `npm run mutants` (security.md 6.D).
  *
- * `npm run mutants` for all, `npm run mutants -- TEXT` for those whose name or file holds TEXT. Exit 1 when one survives, when
- * a row no longer fits its file, or when the tests fail with no guard taken away.
+ * A test suite that stays green without a guard does not guard it. Each mutant names the test that must fail; the same test is first
+ * run with the guard in place, so that a test that fails anyway proves nothing.
+ *
+ *   npm run mutants -- [--json] [--only NAME]    NAME: a part of the names, files or tests
  */
-import { execFileSync, spawn } from 'node:child_process'
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { MUTANTS, type Mutant } from './mutant-table.ts'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { Copy, occurrences } from './mutants/copy.ts'
+import type { Mutant, Verdict } from './mutants/mutant.ts'
+import { MUTANTS } from './mutants/table.ts'
+import { tryTest } from './mutants/try-test.ts'
 
 const ROOT = join(import.meta.dirname, '..')
-const WORKERS = 2
-const LONGEST_RUN = 90_000 // a guard whose loss makes a test hang is noticed as well
+const AT_A_TIME = 2
 
-type Verdict = { readonly mutant: Mutant; readonly verdict: 'killed' | 'survived' | 'does not fit' }
+type Result = { readonly mutant: Mutant; readonly verdict: Verdict; readonly seconds: number }
 
 async function main(): Promise<number> {
-  const chosen = chosenBy(process.argv.slice(2))
-  const copies = Array.from({ length: WORKERS }, makeCopy)
-  try {
-    const failing = await failingTests(copies, chosen)
-    if (failing.length > 0) {
-      console.log(`these tests fail with every guard in place: ${failing.join(', ')}`)
-      return 1
+  const { json, only } = parseArgs({
+    options: { json: { type: 'boolean' }, only: { type: 'string' } },
+  }).values
+  const chosen = MUTANTS.filter(mutant => isMeant(mutant, only))
+  const stale = chosen.filter(mutant => occurrences(ROOT, mutant) !== 1)
+  for (const { name, file } of stale)
+    process.stderr.write(`stale: ${name}: its text does not stand exactly once in src/${file}\n`)
+  if (stale.length > 0 || chosen.length === 0) return 1
+  const results = await tryAll(chosen, result => process.stderr.write(`${describe(result)}\n`))
+  const killed = results.filter(isKilled).length
+  if (json === true) process.stdout.write(`${JSON.stringify(reportOf(results), undefined, 2)}\n`)
+  else process.stdout.write(`${killed} killed, ${results.length - killed} survived\n`)
+  return killed === chosen.length ? 0 : 1
+}
+
+function isMeant({ name, file, test }: Mutant, only: string | undefined): boolean {
+  return only === undefined || [name, file, test].some(text => text.includes(only))
+}
+
+/** Tries them, a few at a time, each of which has a copy of the repository for itself. */
+async function tryAll(mutants: readonly Mutant[], onResult: (result: Result) => void): Promise<Result[]> {
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+  const waiting = [...mutants]
+  const results: Result[] = []
+  const control = new Map<string, Promise<Verdict>>()
+  const work = async () => {
+    const copy = new Copy(ROOT)
+    try {
+      for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+        const result = await tryOne(mutant, { copy, control, signal: stop.signal })
+        results.push(result)
+        onResult(result)
+      }
+    } finally {
+      copy.remove()
     }
-    const verdicts = await onEach(copies, chosen, judge)
-    return report(verdicts)
-  } finally {
-    for (const copy of copies) rmSync(copy, { recursive: true, force: true })
   }
-}
-
-function chosenBy(texts: readonly string[]): readonly Mutant[] {
-  return MUTANTS.filter(({ name, file }) => texts.every(text => name.includes(text) || file.includes(text)))
-}
-
-/** A copy of the files that git knows or would take, as they stand, with the installed packages linked in. */
-function makeCopy(): string {
-  const copy = mkdtempSync(join(tmpdir(), 'cloakroom-mutants-'))
-  const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
-    cwd: ROOT,
-  })
-  for (const file of new Set(files.toString().split('\0'))) {
-    // Deleted and not yet committed, or the link that makeCopy itself makes in a copy of a copy.
-    if (file === '' || file.startsWith('node_modules') || !existsSync(join(ROOT, file))) continue
-    mkdirSync(join(copy, dirname(file)), { recursive: true })
-    cpSync(join(ROOT, file), join(copy, file), { force: true })
-  }
-  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
-  return copy
-}
-
-async function failingTests(
-  copies: readonly string[],
-  mutants: readonly Mutant[],
-): Promise<readonly string[]> {
-  const tests = [...new Set(mutants.flatMap(mutant => mutant.tests))]
-  const passes = await onEach(copies, tests, async (copy, test) => ({
-    test,
-    passes: await doesPass(copy, test),
-  }))
-  return passes.filter(one => !one.passes).map(({ test }) => test)
-}
-
-async function judge(copy: string, mutant: Mutant): Promise<Verdict> {
-  const path = join(copy, mutant.file)
-  const original = readFileSync(path, 'utf8')
-  const mutated = original.replaceAll(mutant.find, () => mutant.replace)
-  if (mutated === original) return told({ mutant, verdict: 'does not fit' })
-  writeFileSync(path, mutated)
-  try {
-    for (const test of mutant.tests) {
-      if (!(await doesPass(copy, test))) return told({ mutant, verdict: 'killed' })
-    }
-    return told({ mutant, verdict: 'survived' })
-  } finally {
-    writeFileSync(path, original)
-  }
-}
-
-function told(verdict: Verdict): Verdict {
-  console.log(`${verdict.verdict.padEnd(12)} ${verdict.mutant.name} (${verdict.mutant.file})`)
-  return verdict
-}
-
-/** Runs a test file by itself until its first failure. */
-function doesPass(copy: string, test: string): Promise<boolean> {
-  return new Promise(resolve => {
-    const child = spawn(process.execPath, [test], {
-      cwd: copy,
-      env: { ...process.env, TAP_BAIL: '1' },
-      stdio: 'ignore',
-    })
-    const timer = setTimeout(() => child.kill('SIGKILL'), LONGEST_RUN)
-    child.on('close', code => {
-      clearTimeout(timer)
-      resolve(code === 0)
-    })
-  })
-}
-
-/** Works through `items`, one at a time in each copy; the results are in the order of the items. */
-async function onEach<T, R>(
-  copies: readonly string[],
-  items: readonly T[],
-  work: (copy: string, item: T) => Promise<R>,
-): Promise<R[]> {
-  const results: R[] = []
-  const queue = items.entries()
-  await Promise.all(
-    copies.map(async copy => {
-      for (const [i, item] of queue) results[i] = await work(copy, item)
-    }),
-  )
+  const ends = await Promise.allSettled(Array.from({ length: AT_A_TIME }, work))
+  for (const end of ends) if (end.status === 'rejected') throw end.reason
   return results
 }
 
-function report(verdicts: readonly Verdict[]): number {
-  const count = (verdict: Verdict['verdict']) => verdicts.filter(one => one.verdict === verdict).length
-  const unfit = count('does not fit')
-  console.log(
-    `${count('killed')} killed, ${count('survived')} survived${unfit > 0 ? `, ${unfit} do not fit` : ''}`,
-  )
-  return count('killed') === verdicts.length ? 0 : 1
+type Bench = {
+  readonly copy: Copy
+  /** Verdicts on tests with every guard in place. */
+  readonly control: Map<string, Promise<Verdict>>
+  readonly signal: AbortSignal
+}
+
+async function tryOne(mutant: Mutant, { copy, control, signal }: Bench): Promise<Result> {
+  const started = performance.now()
+  const test = `${mutant.test} ${mutant.only}`
+  const run = () => tryTest(copy.directory, mutant, signal)
+  const before = control.get(test) ?? run()
+  control.set(test, before)
+  const sound = await before
+  const verdict: Verdict =
+    sound.kind === 'passes'
+      ? await copy.with(mutant, run)
+      : { kind: 'broken', what: `the test does not pass with the guard in place: ${detailOf(sound)}` }
+  return { mutant, verdict, seconds: (performance.now() - started) / 1000 }
+}
+
+function isKilled({ verdict }: Result): boolean {
+  return verdict.kind === 'fails' || verdict.kind === 'hangs'
+}
+
+const WORDS = { fails: 'killed', hangs: 'killed (timeout)', passes: 'SURVIVED', broken: 'BROKEN' } as const
+
+function describe({ mutant, verdict, seconds }: Result): string {
+  const detail = verdict.kind === 'broken' ? `: ${verdict.what}` : ''
+  return `${WORDS[verdict.kind]}  ${mutant.name}  (${mutant.test}, ${seconds.toFixed(1)} s)${detail}`
+}
+
+function detailOf(verdict: Verdict): string {
+  if (verdict.kind === 'fails') return verdict.by
+  return verdict.kind === 'broken' ? verdict.what : verdict.kind
+}
+
+function reportOf(results: readonly Result[]) {
+  const killed = results.filter(isKilled).length
+  const mutants = results.map(({ mutant, verdict, seconds }) => {
+    const { name, file, test, only } = mutant
+    return { name, file, test, only, result: WORDS[verdict.kind], detail: detailOf(verdict), seconds }
+  })
+  return { killed, survived: results.length - killed, mutants }
 }
 
 process.exitCode = await main()

@@ -1,0 +1,151 @@
+/**
+ * Guards on what is written down: the audit trail, the metrics, the log.
+ */
+import type { Mutant } from './mutant.ts'
+
+export const RECORD: readonly Mutant[] = [
+  {
+    name: 'the intent is written after the request was sent',
+    file: 'proxy/exchange.ts',
+    find: `    await exchange.intend() // 6. written down before a credential leaves; fails closed
+    const answer = await send(deps, exchange, { permit, outbound: armed.outbound }) // 7. the only outbound socket`,
+    replace: `    const answer = await send(deps, exchange, { permit, outbound: armed.outbound })
+    await exchange.intend()`,
+    test: 'attacks/operations',
+  },
+  {
+    name: 'the intent is not waited for',
+    file: 'proxy/exchange.ts',
+    find: 'await exchange.intend()',
+    replace: 'void exchange.intend().catch(() => undefined)',
+    test: 'attacks/operations',
+  },
+  {
+    name: 'an intent counts before it is durable',
+    file: 'audit/trail.ts',
+    find: 'return this.#write(encodeIntents(record).map(members => ({ members, time, opens: record.request })))',
+    replace:
+      'void this.#write(encodeIntents(record).map(members => ({ members, time, opens: record.request }))).catch(() => undefined)\n    return Promise.resolve()',
+    test: 'audit/trail',
+    only: 'an intent is durable when intend resolves',
+  },
+  {
+    name: 'a full queue takes more',
+    file: 'audit/trail.ts',
+    find: "if (this.#state !== 'open' || this.#isStalled || this.#queue.isFull) return this.#refuse()",
+    replace: "if (this.#state !== 'open' || this.#isStalled) return this.#refuse()",
+    test: 'audit/trail',
+    only: 'a queue that is full',
+  },
+  {
+    name: 'the queue has no bound in bytes',
+    file: 'audit/queue.ts',
+    find: 'MOST_RECORDS || this.#bytes >= MOST_BYTES',
+    replace: 'MOST_RECORDS',
+    test: 'audit/trail',
+    only: 'the queue is bounded in bytes',
+  },
+  {
+    name: 'an outcome has no place kept for it',
+    file: 'audit/queue.ts',
+    find: 'return this.#entries.length + this.#open.size >= MOST_RECORDS',
+    replace: 'return this.#entries.length >= MOST_RECORDS',
+    test: 'audit/trail',
+    only: 'a queue that is full',
+  },
+  {
+    name: 'a request waits for its intent as long as it takes',
+    file: 'audit/queue.ts',
+    find: '      else this.#onTimeout()',
+    replace: '',
+    test: 'audit/trail',
+    only: 'a full disk refuses',
+  },
+  {
+    name: 'one of two required sinks is enough',
+    file: 'audit/lane.ts',
+    find: 'return this.sink.required ? done : Promise.resolve()',
+    replace: 'return Promise.resolve()',
+    test: 'audit/trail',
+    only: 'every required sink',
+  },
+  {
+    name: 'a record counts before the disk has it',
+    file: 'audit/sinks/file.ts',
+    find: "if (this.#options.durability === 'fsync') await file.datasync()",
+    replace: '',
+    test: 'audit/sinks',
+    only: 'with fsync a record waits',
+  },
+  {
+    name: 'verification does not look whether a record follows the one before',
+    file: 'audit/verify.ts',
+    find: "if (place.prev !== hash) this.#fault('does not follow the record before it')",
+    replace: '',
+    test: 'audit/verify',
+    only: 'an edit with a hash made to fit',
+  },
+  {
+    name: 'verification does not look at signatures',
+    file: 'audit/verify.ts',
+    find: "if (!isSignedBy(text, key)) return this.#fault('has a signature that does not fit')",
+    replace: '',
+    test: 'audit/verify',
+    only: 'a log rewritten whole',
+  },
+  {
+    name: 'a text in a record is not escaped',
+    file: 'audit/encode.ts',
+    find: '.replace(OUTSIDE_ASCII, c =>',
+    replace: '.replace(/[^\\0-\\uffff]/g, c =>',
+    test: 'audit/encode',
+    only: 'one line is one object',
+  },
+  {
+    name: 'the query stands in the record',
+    file: 'proxy/masked.ts',
+    find: 'const plain = end < 0 ? path : path.slice(0, end)',
+    replace: 'const plain = path',
+    test: 'attacks/operations',
+    only: 'each request has one record',
+  },
+  {
+    name: 'a whole placeholder stands in the path of the record',
+    file: 'proxy/masked.ts',
+    find: '  const safe = mayHoldPlaceholder(masked)',
+    replace: '  const safe = MAX_PATH === 0',
+    test: 'attacks/operations',
+  },
+  {
+    name: 'a rule of any name gets a series of its own',
+    file: 'metrics/exchanges.ts',
+    find: 'if (this.#named.has(id) || this.#named.size >= this.#maxRoutes) continue',
+    replace: 'if (this.#named.has(id)) continue',
+    test: 'metrics/metrics',
+    only: 'rules beyond the limit',
+  },
+  {
+    name: 'metrics are labelled with the target',
+    file: 'metrics/exchanges.ts',
+    find: '    const route = this.#routeOf(record.rule)\n',
+    replace:
+      "    this.setRoutes([record.target ?? 'none'])\n    const route = this.#routeOf(record.target ?? 'none')\n",
+    test: 'metrics/metrics',
+    only: 'nothing that comes from the network',
+  },
+  {
+    name: 'metrics tell refusals of placeholders apart',
+    file: 'metrics/exchanges.ts',
+    find: "outcome?.error === 'SWAP_REFUSED' ? SWAP_REFUSED_LABEL : reasonLabel(outcome?.reason)",
+    replace: 'reasonLabel(outcome?.reason)',
+    test: 'metrics/metrics',
+    only: 'refusals that the caller must not tell apart',
+  },
+  {
+    name: 'a value prints itself',
+    file: 'model/secret.ts',
+    find: '  toJSON(): string {\n    return MASK',
+    replace: "  toJSON(): string {\n    return this.#bytes.toString('latin1')",
+    test: 'keys/box',
+  },
+]
