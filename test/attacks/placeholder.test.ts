@@ -216,7 +216,7 @@ ${USUAL_RULE}${USUAL_RULE.replace('id: example', 'id: other').replace('api.examp
   const good = await put('acme/token')
   const foreign = await put('gamma/token')
   const unnamed = await put('acme/unnamed')
-  const expiresAt = Date.now() + 1500 // room for a slow put; it is asked for last
+  const expiresAt = Date.now() + 3000 // room for a slow put; it is asked for last
   const expired = await put('delta/token', { expiresAt })
   const bearer = (text: string) => [`Authorization: Bearer ${text}`]
   const unknown = `xclk_r${'0'.repeat(22)}0cGZyq`.slice(0, 34)
@@ -453,7 +453,7 @@ t.test('a secret whose expiry comes ends what runs with it', async t => {
   const sidecar = await aSidecar(t, { upstreams: [upstream] })
   const canary = makeCanary('acme', 'token')
   const tunnel = await openTunnel(sidecar, `${HOST}:443`)
-  const placeholder = await sidecar.put('acme/token', canary, { expiresAt: Date.now() + 1500 })
+  const placeholder = await sidecar.put('acme/token', canary, { expiresAt: Date.now() + 4000 })
 
   const answer = await sendRaw(tunnel, get('/', [`Authorization: Bearer ${placeholder}`]))
   const after = await sendInTunnel(sidecar, get('/', [`Authorization: Bearer ${placeholder}`]))
