@@ -301,6 +301,26 @@ t.test(
   },
 )
 
+t.test('a connection whose upload was not finished when it answered is not used again', async t => {
+  const host = wire.host(async (peer, number) => {
+    await peer.head()
+    peer.write(ok(`connection ${number}`))
+  })
+  const first = await wire.open(host)
+  const second = await wire.open(host)
+
+  first.write(post(host, 'x'.repeat(100)).slice(0, -50))
+  const early = await first.answer()
+  second.write(get(host))
+  const next = await second.answer()
+
+  t.equal(early.body.toString(), 'connection 1')
+  t.equal(next.body.toString(), 'connection 2')
+  await host.peers[0]?.over()
+  first.destroy()
+  second.destroy()
+})
+
 t.test('401 to an upload that waits for 100 at the upstream reaches the caller', async t => {
   const host = wire.host(async peer => {
     await peer.head()

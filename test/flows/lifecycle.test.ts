@@ -171,7 +171,9 @@ t.test('a new version of a secret is what the next request on the same connectio
 })
 
 t.test('a stopped sidecar holds no connection, not even in the middle of a handshake', async t => {
-  const wire = await aWire(t)
+  const wire = await aWire(t, {
+    config: { limits: { handshake: '1h', requestHeadTimeout: '1h', drain: '2s' } },
+  })
   const half = new Peer(await openTcp(wire.sidecar.port))
   const begun = await wire.tcp()
   half.write('GET http://h1.plain.test/ HTTP/1.1\r\nHo')

@@ -230,24 +230,29 @@ t.test('an answer that is cut is no clean end', async t => {
   await t.rejects(caller.answer())
 })
 
-t.test('a stop lets a relayed request finish and closes the connection after it', async t => {
+t.test('a stop lets relayed requests finish and closes each connection after its own', async t => {
   const own = await aWire(t, { config: { relay: { listen: '127.0.0.1:0' } } })
-  let finish: (() => void) | undefined
+  const finish: (() => void)[] = []
   const host = own.host(async peer => {
-    await peer.message()
+    const { start } = await peer.message()
     peer.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst')
-    finish = () => peer.write(' last')
+    finish[start.includes('/one') ? 0 : 1] = () => peer.write(' last')
   })
-  const caller = new Peer(await openTcp(own.sidecar.relayPort))
-  caller.write(
-    `GET /https/${host.name}.example.test/ HTTP/1.1\r\nHost: 127.0.0.1:${own.sidecar.relayPort}\r\n\r\n`,
-  )
-  await caller.until('first')
+  const callers: Peer[] = []
+  for (const path of ['/one', '/two']) {
+    const caller = new Peer(await openTcp(own.sidecar.relayPort))
+    callers.push(caller)
+    caller.write(
+      `GET /https/${host.name}.example.test${path} HTTP/1.1\r\nHost: 127.0.0.1:${own.sidecar.relayPort}\r\n\r\n`,
+    )
+    await caller.until('first')
+  }
 
   const stopped = own.sidecar.stop()
-  finish?.()
-
-  t.equal(await caller.until('last'), ' last')
-  t.equal((await caller.rest()).ending, 'end')
+  for (const [i, caller] of callers.entries()) {
+    finish[i]?.()
+    t.equal(await caller.until('last'), ' last')
+    t.equal((await caller.rest()).ending, 'end')
+  }
   await stopped
 })
