@@ -1,20 +1,18 @@
 /**
- * Other proxies that end TLS, for `--peers`: HAProxy (no CONNECT, so the load connects to it) and Squid with ssl-bump.
+ * Other proxies that end TLS, for `--peers`: HAProxy. It has no CONNECT, so the load connects to it.
  *
- * Each replaces Authorization by the credential, verifies the upstream, keeps connections, and runs on one core. They hold the
- * credential in their configuration, decide nothing and record nothing: they are baselines, not rivals.
+ * It replaces Authorization by the credential, verifies the upstream, keeps connections, and runs on one core. It holds the
+ * credential in its configuration, decides nothing and records nothing: a baseline, not a rival.
  */
-import { spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { certificateFor, testCaPem } from '../support/third-party.ts'
 import { startProxy } from './children.ts'
 import { type Cleanup, CREDENTIAL, HOST, type Route, scratch, type Upstream } from './scene.ts'
 
-const PEERS = { haproxy: startHaproxy, squid: startSquid } as const
-const BINARIES = { haproxy: '/usr/sbin/haproxy', squid: '/usr/sbin/squid' } as const
+const PEERS = { haproxy: startHaproxy } as const
+const BINARIES = { haproxy: '/usr/sbin/haproxy' } as const
 
 /** Starts the peers that are installed; names the others. */
 export async function startPeers(
@@ -58,61 +56,6 @@ backend out
   cleanup.add(() => child.kill())
   await listening(port)
   return routeTo({ name: 'haproxy', port, pid: child.pid ?? 0, ca: testCaPem, authority: undefined })
-}
-
-async function startSquid(cleanup: Cleanup, upstream: Upstream): Promise<Route> {
-  const directory = scratch(cleanup)
-  // A CA for it alone, with its key in the open, as Squid wants it: made by the same code as ours.
-  const authority = await plainAuthority(directory)
-  writeFileSync(join(directory, 'upstream-ca.pem'), testCaPem)
-  const port = await freePort()
-  const helper = '/usr/lib/squid/security_file_certgen'
-  const config = `
-http_port 127.0.0.1:${port} ssl-bump tls-cert=${authority} generate-host-certificates=on dynamic_cert_mem_cache_size=4MB
-sslcrtd_program ${helper} -s ${directory}/db -M 4MB
-sslcrtd_children 1
-ssl_bump bump all
-cache_peer 127.0.0.1 parent ${upstream.port} 0 no-query no-digest no-netdb-exchange originserver tls tls-cafile=${directory}/upstream-ca.pem ssldomain=${HOST}
-never_direct allow all
-http_access allow all
-request_header_access Authorization deny all
-request_header_replace Authorization Bearer ${CREDENTIAL}
-cache deny all
-cache_mem 0
-access_log none
-cache_log ${directory}/cache.log
-pid_filename ${directory}/squid.pid
-coredump_dir ${directory}
-shutdown_lifetime 0
-workers 1
-`
-  writeFileSync(join(directory, 'squid.conf'), config)
-  spawnSync(helper, ['-c', '-s', join(directory, 'db'), '-M', '4MB'])
-  spawnSync('chmod', ['-R', 'a+rwX', directory]) // started by root, it goes on as a user of its own
-  const child = startProxy([
-    BINARIES.squid,
-    '-N',
-    '-n',
-    `bench${process.pid}`,
-    '-f',
-    join(directory, 'squid.conf'),
-  ])
-  cleanup.add(async () => {
-    child.kill()
-    await once(child, 'exit') // it removes its shared memory
-  })
-  await listening(port)
-  const ca = readFileSync(authority, 'utf8')
-  return routeTo({ name: 'squid', port, pid: child.pid ?? 0, ca, authority: `${HOST}:443` })
-}
-
-async function plainAuthority(directory: string): Promise<string> {
-  const { createAuthority } = await import('../../src/tls/authority.ts')
-  const { systemClock } = await import('../../src/base/clock.ts')
-  const { certificatePem, privateKey } = createAuthority({ commonName: 'bench', clock: systemClock })
-  const file = join(directory, 'authority.pem')
-  writeFileSync(file, certificatePem + privateKey.export({ type: 'pkcs8', format: 'pem' }))
-  return file
 }
 
 type Peer = {
