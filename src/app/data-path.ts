@@ -2,25 +2,17 @@
  * The data path put together: who listens, who dials, and what an exchange gets of the rest of the house.
  */
 import { readFileSync } from 'node:fs'
-import { networkInterfaces } from 'node:os'
 import { dirname, join } from 'node:path'
-import { CloakroomError, isError } from '../base/errors.ts'
-import { describeCause, type Log } from '../base/log.ts'
+import { CloakroomError } from '../base/errors.ts'
 import { readPrivateKey } from '../config/key-files.ts'
-import type { Config } from '../config/schema.ts'
-import { readOwnCertificates } from '../config/trust-files.ts'
 import { identify } from '../identity/identify.ts'
-import type { Metrics } from '../metrics/observe.ts'
 import { formatSecretRef, type SecretRef } from '../model/secret.ts'
-import { createAddressGuard, type Endpoint } from '../net/address.ts'
-import { createDialer, type Dialer } from '../net/dial.ts'
+import type { Endpoint } from '../net/address.ts'
 import { createPool, type Pool } from '../net/pool.ts'
 import type { CompiledPolicy } from '../policy/compiled.ts'
 import { decide, decideConnection } from '../policy/decide.ts'
-import type { ConnectDeps } from '../proxy/connect.ts'
 import type { ExchangeDeps, PolicySnapshot } from '../proxy/exchange.ts'
 import { HaltSwitch } from '../proxy/halt.ts'
-import type { Http1Limits } from '../proxy/http1.ts'
 import { GuessBudget, RuleLimiter } from '../proxy/limits.ts'
 import { Connections, createListener, type Listener } from '../proxy/listener.ts'
 import { Live, type Open, uses } from '../proxy/live.ts'
@@ -28,10 +20,9 @@ import { presentedBy } from '../proxy/presented.ts'
 import { createRelay, type Relay, Tickets } from '../proxy/relay.ts'
 import { createResolver } from '../secrets/resolve.ts'
 import { type Authority, loadAuthority } from '../tls/authority.ts'
-import { createLeafCache } from '../tls/leaf-cache.ts'
-import { createTerminator } from '../tls/terminate.ts'
-import { loadUpstreamTrust } from '../tls/trust.ts'
-import type { Vault } from './vault.ts'
+import { connectDeps, http1Limits } from './interception.ts'
+import type { DataPathOptions } from './parts.ts'
+import { asLoop, makeDialer } from './upstreams.ts'
 
 export type DataPath = {
   readonly authority: Authority
@@ -47,15 +38,6 @@ export type DataPath = {
   revoke(secret: SecretRef): void
   /** Ends what runs for callers that are no more, tunnels that a new policy does not allow, and forgets counts of rules that may have changed. */
   policyReplaced(policy: CompiledPolicy): void
-}
-
-export type DataPathOptions = {
-  readonly config: Config
-  readonly log: Log
-  readonly vault: Vault
-  readonly meters: Metrics
-  /** Our other listeners' addresses: never dialled (security.md A10). */
-  readonly otherListeners: () => readonly Endpoint[]
 }
 
 /** @throws TLS_AUTHORITY_INVALID, KEY_*, CONFIG_INVALID */
@@ -127,39 +109,6 @@ async function openAuthority({ config, vault }: DataPathOptions): Promise<Author
   return loadAuthority({ certificatePem: readFileSync(file, 'utf8'), privateKey, clock: vault.clock, file })
 }
 
-function makeDialer(options: DataPathOptions, ownListeners: () => readonly Endpoint[]): Dialer {
-  const { config, vault, meters } = options
-  const guard = createAddressGuard({
-    allowAddresses: config.upstream.allowAddresses,
-    ownListeners,
-    localAddresses,
-  })
-  const trust = loadUpstreamTrust({
-    certificateAuthorities: config.upstream.certificateAuthorities.map(file => ({
-      file,
-      pem: readFileSync(file, 'utf8'),
-    })),
-    ownCertificatePem: readOwnCertificates(config), // H3: also the CA to come and the one before, while they overlap
-  })
-  const { dns, connect, tls } = config.limits
-  return createDialer({
-    guard,
-    overrides: config.upstream.resolve,
-    clock: vault.clock,
-    trust,
-    timeouts: { dns, connect, tls },
-    onCache: meters.onCache,
-    onTiming: meters.onUpstreamConnect,
-    onHandshake: result => meters.onHandshake('upstream', result),
-  })
-}
-
-function localAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap(addresses =>
-    (addresses ?? []).map(({ address }) => address),
-  )
-}
-
 type Core = {
   readonly live: Live
   readonly halt: HaltSwitch
@@ -222,13 +171,6 @@ function exchangeDeps(options: DataPathOptions, core: Core): ExchangeDeps {
   }
 }
 
-// security.md A10: a request that leads back to us is told so, whatever names it went through.
-function asLoop(cause: unknown): never {
-  if (isError(cause, 'NET_ADDRESS_REFUSED') && cause.details.kind === 'own_listener')
-    throw new CloakroomError('REQUEST_LOOP', {}, { cause })
-  throw cause
-}
-
 /** One snapshot object for each compiled policy. */
 function snapshots(current: () => CompiledPolicy): () => PolicySnapshot {
   let made: { readonly of: CompiledPolicy; readonly snapshot: PolicySnapshot } | undefined
@@ -243,70 +185,6 @@ function snapshots(current: () => CompiledPolicy): () => PolicySnapshot {
     }
     made = { of: policy, snapshot }
     return snapshot
-  }
-}
-
-type Connecting = {
-  readonly authority: Authority
-  readonly exchange: ExchangeDeps
-  readonly dialer: Dialer
-  readonly live: Live
-  readonly connections: Connections
-}
-
-function connectDeps(options: DataPathOptions, parts: Connecting): ConnectDeps {
-  const { config, log, vault, meters } = options
-  const { clock } = vault
-  const { limits } = config
-  const leafCache = createLeafCache({
-    authority: parts.authority,
-    clock,
-    max: limits.leaves,
-    mintRate: limits.leafMints,
-    onMint: duration => meters.onLeafMinted('ok', duration),
-    onCache: meters.onCache,
-    onEvict: meters.onEvict,
-  })
-  const terminator = createTerminator({
-    leafCache,
-    clock,
-    handshakeTimeout: limits.handshake,
-    onHandshake: result => meters.onHandshake('client', result),
-    onSilentRejection: host => log.warn('a caller may not trust our CA; see "cloakroom env"', { host }),
-  })
-  let tunnels = 0
-  return {
-    exchange: parts.exchange,
-    clock,
-    http1: http1Limits(config),
-    firstByte: limits.clientHello,
-    terminate: (socket, host) =>
-      terminator.terminate(socket, host).catch(cause => {
-        log.debug('a handshake with a caller failed', { host, cause: describeCause(cause) })
-        throw cause
-      }),
-    adopt: connection => parts.connections.add(connection),
-    dialTcp: async (target, signal) => (await parts.dialer.dialTcp(target, signal).catch(asLoop)).socket,
-    tunnelIdle: limits.tunnelIdle,
-    tunnelAge: limits.tunnelAge,
-    takeTunnel() {
-      if (tunnels >= limits.tunnels) throw new CloakroomError('SIDECAR_OVERLOADED', { what: 'tunnels' })
-      tunnels++
-      return () => {
-        tunnels--
-      }
-    },
-    onTunnel: meters.onTunnel,
-  }
-}
-
-function http1Limits(config: Config): Http1Limits {
-  const { requestHead, headers, requestHeadTimeout, keepAlive, minUploadRate } = config.limits
-  return {
-    head: { bytes: requestHead, count: headers, line: requestHead },
-    headTimeout: requestHeadTimeout,
-    keepAlive,
-    minUploadRate,
   }
 }
 

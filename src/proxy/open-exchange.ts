@@ -199,7 +199,7 @@ export class OpenExchange {
   /** Answers with a problem document, or resets where an answer has begun. Never throws. */
   async failed(cause: unknown): Promise<void> {
     const error = this.#errorOf(cause)
-    // Cut short from outside is a secret revoked; that is no guess of the caller's, and costs it nothing.
+    // Cut short from outside: a secret was revoked, which is no guess of the caller's and costs it nothing.
     const isCut = this.signal.aborted && isError(error, 'SWAP_REFUSED')
     if (isCut) this.withdrawn()
     const reason = this.#reason ?? reasonOf(error)
