@@ -62,6 +62,7 @@ t.test('of CONNECT, SNI, Host and an absolute target, all name one place or noth
     absent: '',
     twice: `Host: ${HOST}\r\nHost: ${HOST}\r\n`,
     both: `Host: ${HOST}\r\nHost: ${EVIL}\r\n`,
+    port: `Host: ${HOST}:8443\r\n`,
   }
   const targets = {
     origin: '/x',
@@ -69,6 +70,7 @@ t.test('of CONNECT, SNI, Host and an absolute target, all name one place or noth
     other: `https://${OTHER}/x`,
     evil: `https://${EVIL}/x`,
     plain: `http://${HOST}/x`,
+    port: `https://${HOST}:8443/x`,
   }
 
   for (const sni of [HOST, OTHER, EVIL, undefined]) {
