@@ -2,6 +2,7 @@
  * Connections that serve more than one request, on both sides.
  */
 import t from 'tap'
+import { policyFor } from '../support/sidecar.ts'
 import { answering, aWire, get, ok, post } from '../support/wire.ts'
 
 const wire = await aWire(t)
@@ -38,5 +39,24 @@ t.test('pipelined requests are answered in order, one at a time', async t => {
   for (let i = 0; i < 4; i++) bodies.push((await caller.answer()).body.toString())
 
   t.same(bodies, ['GET /1 HTTP/1.1', 'GET /2 HTTP/1.1', 'POST / HTTP/1.1', 'GET /3 HTTP/1.1'])
+  caller.destroy()
+})
+
+// security.md A11: what one rule allows may not ride on a connection that another one opened.
+t.test('two rules for one host do not share an upstream connection', async t => {
+  const ruleOf = (id: string, method: string) =>
+    `  - { id: ${id}, callers: [app], target: 'https://*.example.test', methods: [${method}], paths: ['/**'] }\n`
+  const apart = await aWire(t, { policy: policyFor(ruleOf('read', 'GET') + ruleOf('write', 'POST')) })
+  const host = apart.host(answering(() => ok()))
+  const caller = await apart.open(host)
+
+  const counts: number[] = []
+  for (const request of [get(host), post(host, 'body'), get(host), post(host, 'body')]) {
+    caller.write(request)
+    await caller.answer()
+    counts.push(host.connections)
+  }
+
+  t.same(counts, [1, 2, 2, 2])
   caller.destroy()
 })
