@@ -98,6 +98,10 @@ export function createRelay(options: RelayOptions): Relay {
   // E10: Node would say 100 before policy has. The private door says it when it wants the body.
   server.on('checkContinue', onRequest)
   proxy.on('proxyReq', (outgoing, request, response) => passContinue(outgoing, request, response))
+  proxy.on('proxyRes', ({ headers }) => {
+    if (isDraining) headers.connection = 'close'
+    else delete headers.connection // what it says is for the private connection, not for the caller's
+  })
   proxy.on('error', (_cause, _request, response) => {
     if (response !== undefined) response.destroy() // the private listener answered nothing whole: neither do we
   })

@@ -186,6 +186,22 @@ t.test('8 MiB go up and down unchanged over one kept connection', async t => {
   }
 })
 
+t.test('a connection serves on after an answer and after a refusal', async t => {
+  const host = wire.host(answering(({ start }) => ok(start)))
+  const caller = await open()
+  const statuses: number[] = []
+
+  for (const head of [line(host, '/1'), line(host, '/2', 'PURGE'), line(host, '/3')]) {
+    caller.write(`${head}\r\n`)
+    const answer = await caller.answer()
+    statuses.push(answer.status)
+    t.not(headerOf(answer, 'connection'), 'close')
+  }
+
+  t.same(statuses, [200, 403, 200])
+  caller.destroy()
+})
+
 t.test('100 is told when the request has passed, and not when it is refused', async t => {
   const host = wire.host(answering(request => ok(request.body.toString())))
   const passes = await open()
