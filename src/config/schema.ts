@@ -242,7 +242,10 @@ const limits = section(
     ),
     tunnelIdle: duration('10m', 'Longest silence in a blind tunnel.'),
     tunnelAge: duration('24h', 'Longest life of a tunnel.'),
-    connectionsPerCaller: count(1000, 'Connections of one caller at one time.', { least: 1, most: 100_000 }),
+    connectionsPerCaller: count(1000, 'Tunnels of one caller at one time, intercepted ones included.', {
+      least: 1,
+      most: 100_000,
+    }),
     tunnels: count(2000, 'Tunnels at one time.', { least: 1, most: 100_000 }),
     inFlight: count(512, 'Requests on their way to upstreams at one time; more get 503.', {
       least: 1,

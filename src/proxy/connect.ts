@@ -15,6 +15,7 @@ import type { ExchangeDeps } from './exchange.ts'
 import type { Http1Connection } from './http1.ts'
 import type { Inbound } from './inbound.ts'
 import { type InterceptDeps, intercept } from './intercept.ts'
+import type { CallerTunnels } from './limits.ts'
 import { OpenExchange } from './open-exchange.ts'
 import { runTunnel, type TunnelDeps } from './tunnel.ts'
 import { checkHost } from './validate.ts'
@@ -22,6 +23,7 @@ import { checkHost } from './validate.ts'
 export type ConnectDeps = InterceptDeps &
   TunnelDeps & {
     readonly exchange: ExchangeDeps
+    readonly callerTunnels: CallerTunnels
     /** Tells metrics how a CONNECT ended up. */
     readonly onTunnel: (mode: 'intercept' | 'passthrough', result: 'opened' | 'refused' | 'failed') => void
   }
@@ -53,6 +55,7 @@ export async function handleConnect(
   let isIntercepted = false
   try {
     const { tunnel, decision, target } = plan(deps, inbound, exchange)
+    connection.socket.once('close', deps.callerTunnels.take(tunnel.caller.id))
     switch (decision.kind) {
       case 'deny':
         exchange.denied({ ...decision, as: 'denied', tenant: undefined })

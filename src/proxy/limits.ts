@@ -112,6 +112,28 @@ export class RuleLimiter {
   }
 }
 
+/** Tunnels of each caller at one time (security.md G4). Caller ids come from policy, so the table is bounded. */
+export class CallerTunnels {
+  readonly #most: number
+  readonly #open = new Map<string, number>()
+
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  /** Takes a place; the returned function gives it back, once. @throws SIDECAR_OVERLOADED */
+  take(callerId: string): () => void {
+    const open = this.#open.get(callerId) ?? 0
+    if (open >= this.#most) throw new CloakroomError('SIDECAR_OVERLOADED', { what: 'tunnels of this caller' })
+    this.#open.set(callerId, open + 1)
+    return () => {
+      const left = (this.#open.get(callerId) ?? 1) - 1
+      if (left > 0) this.#open.set(callerId, left)
+      else this.#open.delete(callerId)
+    }
+  }
+}
+
 // security.md C16: an honest caller has no placeholder refused; what is allowed leaves room for a bad deploy.
 const GUESS_WINDOW = minutes(1)
 

@@ -313,3 +313,37 @@ t.test('a stolen placeholder is worth nothing to another caller', async t => {
   t.match(record, { reason: 'placeholder_foreign' })
   t.not(record?.tenant, 'acme', "another's tenant is not in the record of a caller")
 })
+
+t.test(
+  'one caller cannot have all the tunnels: more than its number are refused, and a closed one makes room',
+  async t => {
+    const upstream = await anUpstream(t)
+    const sidecar = await aSidecar(t, {
+      upstreams: [upstream],
+      policy: policyWith(),
+      config: { limits: { connectionsPerCaller: 2, drain: '2s' } },
+    })
+    const thief = proxyAuthorization('other', 'password-of-other')
+    const first = await openTunnel(sidecar, `${HOST}:443`, { headers: good })
+    const second = await openTunnel(sidecar, `${HOST}:443`, { headers: good })
+
+    const third = await sendToProxy(sidecar, connect(good))
+    const another = await connectTo(sidecar, `${HOST}:443`, thief)
+    first.destroy()
+    const { head } = await untilEstablished(sidecar)
+
+    t.equal(codeOf(third), 'SIDECAR_OVERLOADED')
+    t.match(third, /\r\nRetry-After: 1\r\n/)
+    t.match(another.head, /^HTTP\/1\.1 200/, 'it is no matter to another caller')
+    t.match(head, /^HTTP\/1\.1 200/)
+    second.destroy()
+  },
+)
+
+// The sidecar hears of a closed connection in its own time.
+async function untilEstablished(sidecar: TestSidecar): Promise<{ head: string }> {
+  for (let tries = 0; ; tries++) {
+    const answer = await connectTo(sidecar, `${HOST}:443`, good)
+    if (answer.head.startsWith('HTTP/1.1 200') || tries > 100) return answer
+  }
+}

@@ -482,3 +482,16 @@ t.test("a rate is a caller's own: tenants that it makes up do not give it again"
   t.ok(Number(answers[4]?.headers['retry-after']) > 0)
   t.equal(upstream.requests.length, 2)
 })
+
+t.test('a host that holds a placeholder stands in no record and no log', async t => {
+  const { sidecar, placeholder } = await anArena(t)
+  const host = `${placeholder}.test`
+
+  await sendToProxy(sidecar, get(`https://${host}/`))
+  await sendToProxy(sidecar, `CONNECT ${host}:443 HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
+  await sidecar.stop()
+
+  const written = JSON.stringify(await sidecar.audit()) + sidecar.log()
+  t.notMatch(written.toLowerCase(), placeholder.toLowerCase())
+  t.match(written, 'https://[masked]:443')
+})
