@@ -2,7 +2,7 @@
  * The variables that make an app use the proxy and trust its CA, for every runtime that can be told so by its environment.
  *
  * Rule of this file: pure, one table, each row with the programs it is for. What an app's environment holds already is merged, never
- * overwritten, where the variable is a list. Verified rows: docs/operations.md.
+ * overwritten, where the variable is a list. Verified rows: docs/clients.md.
  */
 import type { Listen } from '../config/options.ts'
 import { TRUST_STORE_PASSWORD, type TrustFiles } from '../config/trust-files.ts'

@@ -119,7 +119,7 @@ function patchHttps(proxy) {
     openTunnel(proxy, host, port, (error, socket) => {
       if (error !== null) return callback(error)
       const servername = options.servername ?? (isIP(host) === 0 ? host : '')
-      callback(null, tls.connect({ ...options, socket, servername, host: undefined, port: undefined, path: undefined }))
+      callback(null, tls.connect({ ...options, socket, servername, host, port: undefined, path: undefined }))
     })
     return undefined
   }
@@ -172,7 +172,7 @@ function patchFetch(proxy) {
       if (error) return callback(error)
       if (!isSecure) return callback(null, socket)
       const servername = options.servername || (isIP(host) === 0 ? host : '')
-      const secure = tls.connect({ socket, servername, ALPNProtocols: ['http/1.1'] })
+      const secure = tls.connect({ socket, servername, host, ALPNProtocols: ['http/1.1'] })
       secure.once('secureConnect', () => callback(null, secure))
       secure.once('error', callback)
     }
