@@ -73,7 +73,7 @@ export class Tickets implements RelayTickets {
     const [nonce = '', id = ''] = ticket.split('.')
     const isOurs = more.length === 0 && equalBytes(Buffer.from(nonce), Buffer.from(this.#nonce))
     const presented = isOurs ? this.#open.get(id) : undefined
-    this.#open.delete(id)
+    if (isOurs) this.#open.delete(id) // a guess takes nobody's ticket away
     if (presented === undefined) throw new CloakroomError('IDENTITY_UNKNOWN_TO_RELAY', {})
     return presented
   }

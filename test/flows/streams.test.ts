@@ -128,7 +128,7 @@ for (const framing of ['length', 'chunked'] as const) {
     caller.destroy()
   })
 
-  for (const redact of [false, true]) {
+  for (const redact of framing === 'length' ? [false] : [false, true]) {
     t.test(
       `a download of ${size / MIB} MiB (${framing}) arrives whole${redact ? ', through the redactor' : ''}`,
       async t => {
