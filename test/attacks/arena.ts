@@ -110,12 +110,18 @@ export function withoutIdAndDate(answer: string): string {
     .replace(/"request":"[0-9A-Z]{26}"/, '"request":"-"')
 }
 
+/** The audit records, with all that has ended by now: a change of no consequence is recorded behind them first. */
+export async function recordsOf(sidecar: TestSidecar): Promise<readonly Record<string, unknown>[]> {
+  await sidecar.call('policy.reload', {}).catch(() => undefined) // it may have been stopped, and then all is written
+  return sidecar.audit()
+}
+
 /** The last audit record that holds all of `fields`. */
 export async function lastRecord(
   sidecar: TestSidecar,
   fields: Record<string, unknown> = {},
 ): Promise<Record<string, unknown> | undefined> {
-  const records = await sidecar.audit()
+  const records = await recordsOf(sidecar)
   return records.findLast(record => Object.entries(fields).every(([name, value]) => record[name] === value))
 }
 

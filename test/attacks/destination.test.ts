@@ -22,6 +22,7 @@ import {
   get,
   gotCanary,
   HOST,
+  recordsOf,
   secureWithoutName,
   sendInTunnel,
   sendRaw,
@@ -358,7 +359,9 @@ t.test('a name that leads to an address of this machine or network is not dialle
   }
 
   t.equal(sentinel.connections, 0)
-  const record = (await sidecar.audit()).findLast(({ event }) => event === 'outcome' || event === 'refused')
+  const record = (await recordsOf(sidecar)).findLast(
+    ({ event }) => event === 'outcome' || event === 'refused',
+  )
   t.match(record, { reason: 'address_refused' })
 })
 
@@ -598,7 +601,7 @@ t.test('a policy cannot send a secret where it was not sealed for', async t => {
   t.equal(right.status, 200)
   t.notOk(gotCanary(canary, evil))
   t.notOk(gotCanary(placeholder, evil, upstream))
-  const record = (await sidecar.audit()).find(({ target }) => target === `https://${EVIL}:443`)
+  const record = (await recordsOf(sidecar)).find(({ target }) => target === `https://${EVIL}:443`)
   t.match(record, { event: 'refused', reason: 'placeholder_for_other_target' })
 })
 

@@ -13,6 +13,7 @@ import {
   gotCanary,
   HOST,
   lastRecord,
+  recordsOf,
   sendInTunnel,
   sendToProxy,
   statusOf,
@@ -113,7 +114,7 @@ t.test('nobody, and who shows a wrong proxy credential, gets 407 before anything
   }
 
   t.equal(upstream.connections, 0)
-  t.notMatch(JSON.stringify(await sidecar.audit()) + sidecar.log(), PASSWORD)
+  t.notMatch(JSON.stringify(await recordsOf(sidecar)) + sidecar.log(), PASSWORD)
 })
 
 t.test('an unknown caller and a wrong password are answered with the same bytes', async t => {
@@ -230,7 +231,7 @@ t.test('revoking a caller ends its running answers and its blind tunnels at once
   await Promise.all(ends)
   await sidecar.stop()
 
-  const records = await sidecar.audit()
+  const records = await recordsOf(sidecar)
   t.equal(records.filter(({ reason }) => reason === 'identity_revoked').length, 2)
 })
 

@@ -25,6 +25,7 @@ import {
   gotCanary,
   HOST,
   lastRecord,
+  recordsOf,
   sendInTunnel,
   sendToProxy,
   statusOf,
@@ -399,7 +400,7 @@ t.test('each request has one record, and it holds no header, query value or body
   await sendToProxy(sidecar, 'rubbish mark-in-rubbish\r\n\r\n')
   await sidecar.stop()
 
-  const records = await sidecar.audit()
+  const records = await recordsOf(sidecar)
   const ends = records.filter(({ event }) => event === 'outcome' || event === 'refused')
   t.equal(ends.length, 6)
   t.equal(new Set(ends.map(({ request }) => request)).size, 6)

@@ -14,6 +14,7 @@ import {
   gotCanary,
   HOST,
   lastRecord,
+  recordsOf,
   sendInTunnel,
   sendRaw,
   sendToProxy,
@@ -256,7 +257,7 @@ ${USUAL_RULE}${USUAL_RULE.replace('id: example', 'id: other').replace('api.examp
     t.equal(withoutIdAndDate(answer), withoutIdAndDate(first), what)
   t.equal(upstream.connections + other.connections, 0)
   // The record has what the answer has not.
-  const reasons = new Set((await sidecar.audit()).map(({ reason }) => reason))
+  const reasons = new Set((await recordsOf(sidecar)).map(({ reason }) => reason))
   for (const reason of [
     'placeholder_unknown',
     'placeholder_foreign',
@@ -336,7 +337,7 @@ t.test('revoking a secret in wide use costs its callers none of their guesses', 
   const answer = await sendInTunnel(sidecar, get('/', [`Authorization: Bearer ${placeholder}`]))
 
   t.equal(codeOf(answer), 'SWAP_REFUSED', 'and not SWAP_GUESSING')
-  const cut = (await sidecar.audit()).filter(
+  const cut = (await recordsOf(sidecar)).filter(
     ({ event, error }) => event === 'outcome' && error === 'SWAP_REFUSED',
   )
   t.equal(cut.length, 4)
@@ -491,7 +492,7 @@ t.test('a host that holds a placeholder stands in no record and no log', async t
   await sendToProxy(sidecar, `CONNECT ${host}:443 HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
   await sidecar.stop()
 
-  const written = JSON.stringify(await sidecar.audit()) + sidecar.log()
+  const written = JSON.stringify(await recordsOf(sidecar)) + sidecar.log()
   t.notMatch(written.toLowerCase(), placeholder.toLowerCase())
   t.match(written, 'https://[masked]:443')
 })
