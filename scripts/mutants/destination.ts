@@ -223,8 +223,8 @@ export const DESTINATION: readonly Mutant[] = [
     file: 'proxy/exchange.ts',
     find: "return [permit.tenant ?? '', permit.terms.rule,",
     replace: "return [permit.tenant ?? '',",
-    test: 'flows/streams',
-    only: 'callers',
+    test: 'attacks/request',
+    only: 'two rules never share',
   },
   {
     name: 'credentials share connections',

@@ -224,8 +224,8 @@ export const OPERATION: readonly Mutant[] = [
     find: '`${terms.rule}\\n${callerId}\\n${proven}`',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
     replace: '`${terms.rule}\\n${proven}`',
-    test: 'attacks/placeholder',
-    only: 'a rate is a caller',
+    test: 'attacks/identity',
+    only: 'the rate of one caller',
   },
   {
     name: 'blind tunnels have no limit',
@@ -241,7 +241,7 @@ export const OPERATION: readonly Mutant[] = [
     find: "if (wasIdentified) throw new CloakroomError('IDENTITY_REVOKED', {}) // rulings.md 12",
     replace: '',
     test: 'attacks/identity',
-    only: 'revoking a caller',
+    only: 'a caller that is revoked while its tunnel is open',
   },
   {
     name: 'unsafe flags of Node are no reason not to start',

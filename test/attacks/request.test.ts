@@ -419,3 +419,17 @@ ${rule('first')}${rule('second')}`),
   t.equal(upstream.requests[1]?.headers.authorization, values[1])
   t.match(JSON.parse(answer.body.toString()), { headers: { authorization: first, 'x-api-key': second } })
 })
+
+t.test('two rules never share a connection to the upstream, whatever else is the same', async t => {
+  const upstream = await anUpstream(t)
+  const rule = (id: string) =>
+    `  - { id: ${id}, callers: [app], target: 'https://${HOST}', methods: [GET], paths: ['/${id}/**'] }\n`
+  const sidecar = await aSidecar(t, { upstreams: [upstream], policy: policyFor(rule('one') + rule('two')) })
+  const tunnel = await openTunnel(sidecar, `${HOST}:443`)
+
+  for (const path of ['/one/a', '/one/b', '/two/a', '/two/b', '/one/c']) await ask(tunnel, HOST, { path })
+  tunnel.destroy()
+
+  t.equal(upstream.requests.length, 5)
+  t.equal(upstream.connections, 2)
+})
