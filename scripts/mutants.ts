@@ -15,6 +15,7 @@ import { tryTest } from './mutants/try-test.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const AT_A_TIME = 2
+const LONGEST_TEST = 60 // seconds
 
 type Result = { readonly mutant: Mutant; readonly verdict: Verdict; readonly seconds: number }
 
@@ -44,7 +45,7 @@ async function tryAll(mutants: readonly Mutant[], onResult: (result: Result) => 
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
   const waiting = [...mutants]
   const results: Result[] = []
-  const control = new Map<string, Promise<Verdict>>()
+  const control = new Map<string, Promise<Control>>()
   const work = async () => {
     const copy = new Copy(ROOT)
     try {
@@ -62,25 +63,33 @@ async function tryAll(mutants: readonly Mutant[], onResult: (result: Result) => 
   return results
 }
 
+type Control = { readonly verdict: Verdict; readonly seconds: number }
+
 type Bench = {
   readonly copy: Copy
-  /** Verdicts on tests with every guard in place. */
-  readonly control: Map<string, Promise<Verdict>>
+  /** Tests with every guard in place. */
+  readonly control: Map<string, Promise<Control>>
   readonly signal: AbortSignal
 }
 
 async function tryOne(mutant: Mutant, { copy, control, signal }: Bench): Promise<Result> {
-  const started = performance.now()
+  const run = (seconds: number) => timed(() => tryTest(copy.directory, mutant, { seconds, signal }))
   const test = `${mutant.test} ${mutant.only}`
-  const run = () => tryTest(copy.directory, mutant, signal)
-  const before = control.get(test) ?? run()
+  const before = control.get(test) ?? run(LONGEST_TEST)
   control.set(test, before)
   const sound = await before
-  const verdict: Verdict =
-    sound.kind === 'passes'
-      ? await copy.with(mutant, run)
-      : { kind: 'broken', what: `the test does not pass with the guard in place: ${detailOf(sound)}` }
-  return { mutant, verdict, seconds: (performance.now() - started) / 1000 }
+  if (sound.verdict.kind !== 'passes') {
+    const what = `the test does not pass with the guard in place: ${detailOf(sound.verdict)}`
+    return { mutant, verdict: { kind: 'broken', what }, seconds: sound.seconds }
+  }
+  // Four times what it takes with the guard: what goes on for longer waits for something that does not come.
+  return { mutant, ...(await copy.with(mutant, () => run(Math.ceil(5 + 4 * sound.seconds)))) }
+}
+
+async function timed(run: () => Promise<Verdict>): Promise<Control> {
+  const started = performance.now()
+  const verdict = await run()
+  return { verdict, seconds: (performance.now() - started) / 1000 }
 }
 
 function isKilled({ verdict }: Result): boolean {

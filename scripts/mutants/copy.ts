@@ -19,10 +19,13 @@ import type { Mutant } from './mutant.ts'
 export class Copy {
   readonly directory: string
 
-  /** Copies every file that git knows and that is there, as it stands; packages are shared. */
+  /** Copies every file that git knows or would take, as it stands; packages are shared. */
   constructor(root: string) {
     this.directory = mkdtempSync(join(tmpdir(), 'cloakroom-mutants-'))
-    const listed = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' })
+    const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+      cwd: root,
+      encoding: 'utf8',
+    })
     for (const path of listed.split('\0')) {
       if (path === '' || !existsSync(join(root, path))) continue
       mkdirSync(dirname(join(this.directory, path)), { recursive: true })

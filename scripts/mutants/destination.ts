@@ -120,7 +120,7 @@ export const DESTINATION: readonly Mutant[] = [
     replace:
       "endpoints.map((endpoint, i) => ({ ...endpoint, allowed: i > 0 ? 'public' : checked(endpoint, target, options.guard) }))",
     test: 'net/dial',
-    only: 'every address of a name',
+    only: 'one answer that may not be dialled',
   },
   {
     name: 'the name is resolved again to connect',
@@ -137,6 +137,7 @@ export const DESTINATION: readonly Mutant[] = [
     find: 'const name = `${target.host}.`',
     replace: 'const name = target.host',
     test: 'net/dial',
+    only: 'a name is looked up',
   },
   {
     name: 'the operator may allow metadata services',
@@ -223,8 +224,8 @@ export const DESTINATION: readonly Mutant[] = [
     file: 'proxy/exchange.ts',
     find: "return [permit.tenant ?? '', permit.terms.rule,",
     replace: "return [permit.tenant ?? '',",
-    test: 'attacks/request',
-    only: 'two rules never share',
+    test: 'flows/keep-alive',
+    only: 'two rules for one host',
   },
   {
     name: 'credentials share connections',

@@ -172,6 +172,7 @@ export const MESSAGE: readonly Mutant[] = [
     find: '  refuseDoubles(stripped, permit)\n',
     replace: '',
     test: 'attacks/request',
+    only: 'a second copy of the header',
   },
   {
     name: 'a path with two readings is compared with patterns',

@@ -18,6 +18,7 @@ export const OPERATION: readonly Mutant[] = [
     find: 'if (!hasPassword || matches === 0) return',
     replace: 'if (!hasPassword) return',
     test: 'identity/identify',
+    only: 'a wrong password',
   },
   {
     name: 'a caller without a password has one of zeros',
@@ -51,14 +52,14 @@ export const OPERATION: readonly Mutant[] = [
     file: 'proxy/relay.ts',
     find: 'const isOurs = more.length === 0 && equalBytes(Buffer.from(nonce), Buffer.from(this.#nonce))',
     replace: 'const isOurs = more.length === 0 && nonce.length + equalBytes.length >= 0',
-    test: 'flows/relay',
+    test: 'proxy/tickets',
   },
   {
     name: 'a ticket of the relay is good for many requests',
     file: 'proxy/relay.ts',
     find: '    this.#open.delete(id)\n    if (presented',
     replace: '    if (presented',
-    test: 'flows/relay',
+    test: 'proxy/tickets',
   },
   {
     name: 'a web page may use the relay',
@@ -82,6 +83,7 @@ export const OPERATION: readonly Mutant[] = [
     find: "if (!HOSTS.has(host)) refuse('Host must be localhost')",
     replace: '',
     test: 'api/server',
+    only: 'refuses what a web page',
   },
   {
     name: 'a web page may use the admin API',
@@ -89,6 +91,7 @@ export const OPERATION: readonly Mutant[] = [
     find: "if (request.headers.origin !== undefined || request.headers['sec-fetch-site'] !== undefined) {",
     replace: "if (request.headers.origin === '') {",
     test: 'api/server',
+    only: 'refuses what a web page',
   },
   {
     name: 'the admin API takes what a form can send',
@@ -96,6 +99,7 @@ export const OPERATION: readonly Mutant[] = [
     find: "if (!JSON_TYPE.test(request.headers['content-type'] ?? '')) refuse(",
     replace: "if (JSON_TYPE.test('')) refuse(",
     test: 'api/server',
+    only: 'refuses what a web page',
   },
   {
     name: 'a body of the admin API has no greatest size',
@@ -167,7 +171,7 @@ export const OPERATION: readonly Mutant[] = [
     find: "    await this.#options.note('policy.loaded', { policy: hash, rules, callers })\n    this.holder.replace(policy)\n",
     replace:
       "    this.holder.replace(policy)\n    await this.#options.note('policy.loaded', { policy: hash, rules, callers })\n",
-    test: 'attacks/operations',
+    test: 'app/policies',
   },
   {
     name: 'a file is reloaded half written, between two of its texts',
@@ -200,6 +204,7 @@ export const OPERATION: readonly Mutant[] = [
     find: "live.cancel(open => uses(open, secret), new CloakroomError('SWAP_REFUSED', {}))",
     replace: '',
     test: 'attacks/operations',
+    only: 'revoke',
   },
   {
     name: 'a secret whose expiry comes goes on in what runs',
@@ -224,8 +229,8 @@ export const OPERATION: readonly Mutant[] = [
     find: '`${terms.rule}\\n${callerId}\\n${proven}`',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
     replace: '`${terms.rule}\\n${proven}`',
-    test: 'attacks/identity',
-    only: 'the rate of one caller',
+    test: 'proxy/limits',
+    only: 'a rate is for each caller',
   },
   {
     name: 'blind tunnels have no limit',
@@ -236,12 +241,12 @@ export const OPERATION: readonly Mutant[] = [
     only: 'tunnels are counted',
   },
   {
-    name: 'a caller in a tunnel stays known when policy knows it no more',
+    name: 'a caller that was revoked is asked for a password like any other',
     file: 'proxy/exchange.ts',
     find: "if (wasIdentified) throw new CloakroomError('IDENTITY_REVOKED', {}) // rulings.md 12",
     replace: '',
     test: 'attacks/identity',
-    only: 'a caller that is revoked while its tunnel is open',
+    only: 'a caller that is revoked while',
   },
   {
     name: 'unsafe flags of Node are no reason not to start',

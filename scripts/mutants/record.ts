@@ -12,6 +12,7 @@ export const RECORD: readonly Mutant[] = [
     replace: `    const answer = await send(deps, exchange, { permit, outbound: armed.outbound })
     await exchange.intend()`,
     test: 'attacks/operations',
+    only: 'what cannot be recorded',
   },
   {
     name: 'the intent is not waited for',
@@ -19,6 +20,7 @@ export const RECORD: readonly Mutant[] = [
     find: 'await exchange.intend()',
     replace: 'void exchange.intend().catch(() => undefined)',
     test: 'attacks/operations',
+    only: 'what cannot be recorded',
   },
   {
     name: 'an intent counts before it is durable',
@@ -91,7 +93,7 @@ export const RECORD: readonly Mutant[] = [
     find: "if (!isSignedBy(text, key)) return this.#fault('has a signature that does not fit')",
     replace: '',
     test: 'audit/verify',
-    only: 'a log rewritten whole',
+    only: 'a checkpoint.s signature',
   },
   {
     name: 'a text in a record is not escaped',
@@ -134,18 +136,11 @@ export const RECORD: readonly Mutant[] = [
     only: 'nothing that comes from the network',
   },
   {
-    name: 'metrics tell refusals of placeholders apart',
-    file: 'metrics/exchanges.ts',
-    find: "outcome?.error === 'SWAP_REFUSED' ? SWAP_REFUSED_LABEL : reasonLabel(outcome?.reason)",
-    replace: 'reasonLabel(outcome?.reason)',
-    test: 'metrics/metrics',
-    only: 'refusals that the caller must not tell apart',
-  },
-  {
     name: 'a value prints itself',
     file: 'model/secret.ts',
     find: '  toJSON(): string {\n    return MASK',
     replace: "  toJSON(): string {\n    return this.#bytes.toString('latin1')",
-    test: 'keys/box',
+    test: 'model/secret',
+    only: 'no way of printing',
   },
 ]

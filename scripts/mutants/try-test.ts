@@ -8,26 +8,36 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Verdict } from './mutant.ts'
 
-// Ten times what the slowest test of the tables needs on two busy cores.
-const TIMEOUT = 60_000
+const GRACE = 5 // seconds that tap has to tell of its own timeout
 
-/** @param signal - ends the test, and everything that it started. */
+/**
+ * Runs it once.
+ *
+ * @param seconds - how long one test of the file may take.
+ * @param signal - ends the test, and everything that it started.
+ */
 export async function tryTest(
   directory: string,
   test: { readonly test: string; readonly only?: string },
-  signal: AbortSignal,
+  { seconds, signal }: { readonly seconds: number; readonly signal: AbortSignal },
 ): Promise<Verdict> {
   const only = test.only === undefined ? {} : { TAP_GREP: `^${test.only}` }
   const child = spawn(process.execPath, [`test/${test.test}.test.ts`], {
     cwd: directory,
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, TAP_BAIL: '1', TAP_TIMEOUT: '20', ...only },
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      TAP_BAIL: '1',
+      TAP_TIMEOUT: String(seconds),
+      ...only,
+    },
     detached: true, // a process group of its own, so that what the test started ends with it
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const out: Buffer[] = []
   for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => out.push(chunk))
   const ended = once(child, 'close') as Promise<[number | null]>
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)])
+  const limit = AbortSignal.any([signal, AbortSignal.timeout((seconds + GRACE) * 1000)])
   limit.addEventListener('abort', () => endGroup(child.pid))
   const [code] = await ended
   endGroup(child.pid) // a test that bails may leave processes behind
