@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process'
 import {
   cpSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -19,7 +20,7 @@ import type { Mutant } from './mutant.ts'
 export class Copy {
   readonly directory: string
 
-  /** Copies every file that git knows or would take, as it stands; packages are shared. */
+  /** Copies every plain file that git knows or would take, as it stands; packages are shared. */
   constructor(root: string) {
     this.directory = mkdtempSync(join(tmpdir(), 'cloakroom-mutants-'))
     const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
@@ -27,9 +28,9 @@ export class Copy {
       encoding: 'utf8',
     })
     for (const path of listed.split('\0')) {
-      if (path === '' || !existsSync(join(root, path))) continue
+      if (lstatSync(join(root, path), { throwIfNoEntry: false })?.isFile() !== true) continue
       mkdirSync(dirname(join(this.directory, path)), { recursive: true })
-      cpSync(join(root, path), join(this.directory, path), { verbatimSymlinks: true })
+      cpSync(join(root, path), join(this.directory, path))
     }
     symlinkSync(join(root, 'node_modules'), join(this.directory, 'node_modules'))
   }

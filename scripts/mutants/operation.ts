@@ -57,8 +57,8 @@ export const OPERATION: readonly Mutant[] = [
   {
     name: 'a ticket of the relay is good for many requests',
     file: 'proxy/relay.ts',
-    find: '    this.#open.delete(id)\n    if (presented',
-    replace: '    if (presented',
+    find: 'if (isOurs) this.#open.delete(id)',
+    replace: '',
     test: 'proxy/tickets',
   },
   {

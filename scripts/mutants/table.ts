@@ -1,6 +1,7 @@
 /**
  * All mutants, by what their guards protect. A new guard gets a line in one of these tables.
  */
+import { ATTACK } from './attack.ts'
 import { DESTINATION } from './destination.ts'
 import { MESSAGE } from './message.ts'
 import type { Mutant } from './mutant.ts'
@@ -16,4 +17,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...RECORD,
   ...STORE,
   ...OPERATION,
+  ...ATTACK,
 ]

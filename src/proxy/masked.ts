@@ -26,14 +26,13 @@ export function maskedHost(host: string): string {
 export function maskedPath(path: string): string {
   const end = path.indexOf('?')
   const plain = end < 0 ? path : path.slice(0, end)
-  const masked = mayHoldPlaceholder(plain)
+  // Segment by segment: no spelling of a placeholder's start reaches over a slash.
+  const safe = mayHoldPlaceholder(plain)
     ? plain
         .split('/')
         .map(segment => (mayHoldPlaceholder(segment) ? MASK : segment))
         .join('/')
     : plain
-  // Encoded across a slash it would stand in no single segment.
-  const safe = mayHoldPlaceholder(masked) ? `/${MASK}` : masked
   return safe.length > MAX_PATH ? `${safe.slice(0, MAX_PATH)}…` : safe
 }
 

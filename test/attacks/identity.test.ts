@@ -315,6 +315,19 @@ t.test('a stolen placeholder is worth nothing to another caller', async t => {
   t.not(record?.tenant, 'acme', "another's tenant is not in the record of a caller")
 })
 
+t.test('the rate of one caller is not used up by another', async t => {
+  const limited = policyWith().replace('swap: [', 'limits: { rate: 1/h, burst: 1 }\n    swap: [')
+  const { sidecar, upstream } = await arena(t, limited)
+  const second = proxyAuthorization('other', 'password-of-other')
+
+  const answers = []
+  for (const headers of [good, good, second, second])
+    answers.push(statusOf(await sendInTunnel(sidecar, get('/'), { headers })))
+
+  t.same(answers, [200, 429, 200, 429])
+  t.equal(upstream.requests.length, 2)
+})
+
 t.test(
   'one caller cannot have all the tunnels: more than its number are refused, and a closed one makes room',
   async t => {

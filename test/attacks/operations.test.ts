@@ -175,6 +175,8 @@ t.test(
     t.equal((await ask(tunnel, HOST, { headers })).status, 200)
     const before = upstream.requests.length
 
+    const { policy: first } = sidecar.sidecar.status()
+
     pipe.fill()
     const started = performance.now()
     const refused = await ask(tunnel, HOST, { headers })
@@ -185,6 +187,9 @@ t.test(
     const nextTook = performance.now() - next
     const ready = await fetch(`http://127.0.0.1:${sidecar.opsPort}/readyz`)
     const sentMeanwhile = upstream.requests.length
+    sidecar.writePolicy(USUAL_POLICY.replace('id: example', 'id: unrecorded'))
+    await t.rejects(sidecar.sidecar.reload(), { code: 'AUDIT_UNAVAILABLE' })
+    const { policy } = sidecar.sidecar.status()
     pipe.drain()
     let healed = await ask(tunnel, HOST, { headers })
     for (let tries = 0; healed.status !== 200 && tries < 500; tries++) {
@@ -202,6 +207,7 @@ t.test(
     t.ok(nextTook < 500, 'who comes later does not wait')
     t.equal(ready.status, 503)
     t.equal(sentMeanwhile, before)
+    t.equal(policy?.hash, first?.hash, 'nor is a policy put in force that cannot be recorded')
     t.equal(healed.status, 200)
     t.equal(upstream.bytes().toString('latin1').split(canary).length - 1, before + 1)
   },
