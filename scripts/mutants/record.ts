@@ -114,9 +114,10 @@ export const RECORD: readonly Mutant[] = [
   {
     name: 'a whole placeholder stands in the path of the record',
     file: 'proxy/masked.ts',
-    find: '  const safe = mayHoldPlaceholder(masked)',
-    replace: '  const safe = MAX_PATH === 0',
+    find: '.map(segment => (mayHoldPlaceholder(segment) ? MASK : segment))',
+    replace: '.map(segment => segment)',
     test: 'attacks/operations',
+    only: 'each request has one record',
   },
   {
     name: 'a rule of any name gets a series of its own',
