@@ -27,6 +27,7 @@ async function main(): Promise<number> {
   const stale = chosen.filter(mutant => occurrences(ROOT, mutant) !== 1)
   for (const { name, file } of stale)
     process.stderr.write(`stale: ${name}: its text does not stand exactly once in src/${file}\n`)
+  if (chosen.length === 0) process.stderr.write(`no mutant is called like ${only}\n`)
   if (stale.length > 0 || chosen.length === 0) return 1
   const results = await tryAll(chosen, result => process.stderr.write(`${describe(result)}\n`))
   const killed = results.filter(isKilled).length
