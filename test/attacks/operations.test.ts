@@ -15,6 +15,7 @@ import { type ExchangeDeps, handleExchange } from '../../src/proxy/exchange.ts'
 import type { Inbound } from '../../src/proxy/inbound.ts'
 import { Live } from '../../src/proxy/live.ts'
 import { ask, askThrough, connectTo, openTcp, openTunnel, readUntil } from '../support/caller.ts'
+import { aDirectory } from '../support/directory.ts'
 import { makeCanary } from '../support/oracle.ts'
 import { aSidecar, policyFor, type TestSidecar, USUAL_POLICY, USUAL_RULE } from '../support/sidecar.ts'
 import { anUpstream, aRawUpstream, type Teardown, type Upstream } from '../support/third-party.ts'
@@ -225,7 +226,7 @@ function fillWith(pipe: number, size: number): void {
 /** A second required audit sink that is a pipe with its reader in this test: what is not read blocks the writer. */
 async function withPipe(t: Teardown) {
   const upstream = await anUpstream(t)
-  const fifo = join(execFileSync('mktemp', ['-d']).toString().trim(), 'audit.pipe')
+  const fifo = join(aDirectory(t), 'audit.pipe')
   execFileSync('mkfifo', [fifo])
   const reader = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK)
   const sidecar = await aSidecar(t, {

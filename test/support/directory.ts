@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import type { Test } from 'tap'
 
 /** Makes a directory (mode 0700) with these files, and removes it when the test ends. */
-export function aDirectory(t: Test, files: Readonly<Record<string, string>> = {}): string {
+export function aDirectory(t: Pick<Test, 'teardown'>, files: Readonly<Record<string, string>> = {}): string {
   const directory = mkdtempSync(join(tmpdir(), 'clk-'))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   for (const [name, text] of Object.entries(files)) {
