@@ -131,6 +131,30 @@ export const DESTINATION: readonly Mutant[] = [
     only: 'an override leads to another address',
   },
   {
+    name: 'names of one domain take every place in the resolver',
+    file: 'net/lookup-queue.ts',
+    find: 'if (this.#underWay.has(domain)) return false',
+    replace: '',
+    test: 'net/lookup-queue',
+    only: 'forty names',
+  },
+  {
+    name: 'slow domains take every place in the resolver',
+    file: 'net/lookup-queue.ts',
+    find: 'if (!this.#slow.has(domain)) return true',
+    replace: 'if (this.#underWay.size >= 0) return true',
+    test: 'net/lookup-queue',
+    only: 'domains that were slow',
+  },
+  {
+    name: 'a look-up begins though its callers have gone',
+    file: 'net/lookup-queue.ts',
+    find: 'if (job.joined === 0 && this.#waiting.get(name) === job) this.#drop(job)',
+    replace: '',
+    test: 'net/lookup-queue',
+    only: 'look-ups whose callers have gone',
+  },
+  {
     name: 'a name is looked up with the search domains of the machine',
     file: 'net/resolve.ts',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text

@@ -11,9 +11,7 @@ import { CloakroomError } from '../base/errors.ts'
 import { bareHost, formatTarget, isIpHost, parseAuthority, type Target } from '../model/target.ts'
 import type { AddressGuard, Endpoint } from './address.ts'
 import { errorFrom } from './failure.ts'
-
-/** Gives all addresses of a fully qualified name (with its trailing dot), in the order in which to try them. */
-export type Lookup = (name: string) => Promise<readonly string[]>
+import { createLookupQueue, type Lookup } from './lookup-queue.ts'
 
 const MAX_NAMES = 1000
 const LIFETIME = seconds(30) // getaddrinfo tells no TTL; a change of address is followed within this time
@@ -36,7 +34,7 @@ export type Resolver = {
   /**
    * Gives the endpoints of a target, every one of them checked.
    *
-   * @throws NET_NAME_UNKNOWN, NET_NAME_TIMEOUT, NET_ADDRESS_REFUSED; the signal's reason.
+   * @throws NET_NAME_UNKNOWN, NET_NAME_TIMEOUT, NET_ADDRESS_REFUSED, SIDECAR_OVERLOADED; the signal's reason.
    */
   resolve(target: Target, signal: AbortSignal): Promise<readonly CheckedEndpoint[]>
 }
@@ -44,7 +42,11 @@ export type Resolver = {
 /** @throws CONFIG_INVALID when an override is malformed. */
 export function createResolver(options: ResolverOptions): Resolver {
   const overrides = parseOverrides(options.overrides ?? {})
-  const lookup = options.lookup ?? systemLookup
+  const queue = createLookupQueue({
+    lookup: options.lookup ?? systemLookup,
+    clock: options.clock,
+    onDropped: name => names.delete(name), // nobody may come to share what will not be done
+  })
   const names = new Cache<readonly string[]>({
     name: 'dns',
     max: MAX_NAMES,
@@ -58,10 +60,16 @@ export function createResolver(options: ResolverOptions): Resolver {
     const fixed = overrides.get(`${target.host}:${target.port}`)
     if (fixed !== undefined) return [fixed]
     if (isIpHost(target.host)) return [{ address: bareHost(target.host), port: target.port }]
+    if (signal.aborted) throw signal.reason
     const name = `${target.host}.`
-    const found = names.get(name, async () => lookup(name)) // async: Node throws at once for names it dislikes (security.md 0, 1)
-    const addresses = await withinTime(found, target, signal, options)
-    return addresses.map(address => ({ address, port: target.port }))
+    const found = names.get(name, () => queue.load(name))
+    const leave = queue.join(name)
+    try {
+      const addresses = await withinTime(found, target, signal, options)
+      return addresses.map(address => ({ address, port: target.port }))
+    } finally {
+      leave()
+    }
   }
 
   return {
@@ -82,7 +90,7 @@ function checked(endpoint: Endpoint, target: Target, guard: AddressGuard): 'publ
   throw new CloakroomError('NET_ADDRESS_REFUSED', { target: formatTarget(target), kind: check.kind })
 }
 
-// Ends the wait and not the look-up, which others may share and which getaddrinfo cannot stop.
+// Ends the wait and not the look-up, which others may share; one that has not begun is dropped when the last has left.
 async function withinTime<T>(
   wait: Promise<T>,
   target: Target,
@@ -91,7 +99,6 @@ async function withinTime<T>(
 ): Promise<T> {
   const patience = new AbortController()
   const onAbort = () => patience.abort(signal.reason)
-  if (signal.aborted) throw signal.reason
   signal.addEventListener('abort', onAbort, { once: true })
   const tooLate = options.clock.sleep(options.timeout, patience.signal).then(() => {
     throw new CloakroomError('NET_NAME_TIMEOUT', { target: formatTarget(target), waited: options.timeout })
