@@ -38,6 +38,8 @@ const MEMORY_DUMP = 'writes memory, and so secrets, to a file'
 const REPORT = 'writes environment and headers to a file'
 const INJECTION = 'loads code of somebody else into the process that holds the secrets'
 const WEAK_TLS = 'weakens TLS'
+const CONFIG_FILE = 'takes flags or variables from a file, where they are not checked'
+const OPENSSL = 'lets a file reconfigure OpenSSL: weaker TLS, or code of somebody else in the process'
 const TRACE = 'prints or records what requests carry'
 
 // Order does not matter. A name ending in * stands for every flag that begins so.
@@ -56,6 +58,10 @@ const FLAGS: Readonly<Record<string, string>> = {
   '--openssl-legacy-provider': WEAK_TLS,
   '--openssl-config': WEAK_TLS,
   '--openssl-shared-config': WEAK_TLS,
+  // node.config.json is read with the second only, so there is no file to look for.
+  '--experimental-config-file': CONFIG_FILE,
+  '--experimental-default-config-file': CONFIG_FILE,
+  '--env-file*': CONFIG_FILE,
   '--security-revert': 'takes a security fix back',
   '--heapsnapshot*': MEMORY_DUMP,
   '--heap-prof*': MEMORY_DUMP,
@@ -171,6 +177,10 @@ function unsafeVariables(env: Runtime['env']): RuntimeProblem[] {
       env.NODE_TLS_REJECT_UNAUTHORIZED === '0',
     ],
     ['SSLKEYLOGFILE', 'asks for TLS session keys in a file', isSet(env.SSLKEYLOGFILE)],
+    ['OPENSSL_CONF', OPENSSL, isSet(env.OPENSSL_CONF)], // as --openssl-config
+    ['OPENSSL_CONF_INCLUDE', OPENSSL, isSet(env.OPENSSL_CONF_INCLUDE)],
+    ['OPENSSL_MODULES', OPENSSL, isSet(env.OPENSSL_MODULES)], // where libcrypto loads providers from
+    ['OPENSSL_ENGINES', OPENSSL, isSet(env.OPENSSL_ENGINES)],
     ['NODE_DEBUG', 'prints headers, credentials included', isSet(env.NODE_DEBUG)],
     ['NODE_DEBUG_NATIVE', 'prints headers, credentials included', isSet(env.NODE_DEBUG_NATIVE)],
   ]

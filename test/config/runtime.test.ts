@@ -26,6 +26,12 @@ const DANGEROUS = [
   '--openssl-legacy-provider',
   '--openssl-config=/tmp/x',
   '--openssl-shared-config',
+  '--experimental-config-file=/tmp/x.json',
+  '--experimental-config-file',
+  '--experimental-default-config-file',
+  '--env-file=/tmp/.env',
+  '--env-file',
+  '--env-file-if-exists=/tmp/.env',
   '--security-revert=CVE-2023-46809',
   '--heapsnapshot-signal=SIGUSR2',
   '--heapsnapshot-near-heap-limit=1',
@@ -94,16 +100,21 @@ t.test('refuses flags whose value is the next argument, or that hide behind quot
   t.same(splitOptions('a  "b c" d\\e "f\\"g"'), ['a', 'b c', 'd\\e', 'f"g'])
 })
 
-t.test('refuses variables that print headers, save keys or turn checks off', async t => {
+t.test('refuses variables that print headers, save keys, turn checks off or reconfigure OpenSSL', async t => {
   const refused = {
     NODE_TLS_REJECT_UNAUTHORIZED: '0',
     SSLKEYLOGFILE: 'x',
     NODE_DEBUG: 'http',
     NODE_DEBUG_NATIVE: 'tls',
+    OPENSSL_CONF: '/tmp/openssl.cnf',
+    OPENSSL_CONF_INCLUDE: '/tmp',
+    OPENSSL_MODULES: '/tmp',
+    OPENSSL_ENGINES: '/tmp',
   }
   const ignored = {
     NODE_TLS_REJECT_UNAUTHORIZED: '1',
     NODE_DEBUG: '',
+    OPENSSL_CONF: '',
     NODE_EXTRA_CA_CERTS: 'ca.pem',
     SSL_CERT_FILE: 'ca.pem',
     HTTPS_PROXY: 'http://127.0.0.1:3128',
