@@ -13,7 +13,7 @@ import type { CompiledPolicy } from '../policy/compiled.ts'
 import { decide, decideConnection } from '../policy/decide.ts'
 import type { ExchangeDeps, PolicySnapshot } from '../proxy/exchange.ts'
 import { HaltSwitch } from '../proxy/halt.ts'
-import { GuessBudget, RuleLimiter } from '../proxy/limits.ts'
+import { CallerPlaces, GuessBudget, RuleLimiter } from '../proxy/limits.ts'
 import { Connections, createListener, type Listener } from '../proxy/listener.ts'
 import { Live, type Open, uses } from '../proxy/live.ts'
 import { presentedBy } from '../proxy/presented.ts'
@@ -120,7 +120,6 @@ type Core = {
 function exchangeDeps(options: DataPathOptions, core: Core): ExchangeDeps {
   const { config, log, vault, meters } = options
   const { clock, store, policies } = vault
-  let dialling = 0
   const resolver = createResolver({ store: store.store, timeout: config.store.timeout, clock })
   const timed = async <T>(operation: 'locate' | 'open', work: () => Promise<T>): Promise<T> => {
     const started = clock.monotonic()
@@ -144,16 +143,12 @@ function exchangeDeps(options: DataPathOptions, core: Core): ExchangeDeps {
     },
     fingerprint: vault.fingerprint,
     audit: vault.trail,
-    async acquire(wish) {
-      if (core.pool.stats().leased + dialling >= config.limits.inFlight)
-        throw new CloakroomError('SIDECAR_OVERLOADED', { what: 'requests in flight' })
-      dialling++
-      try {
-        return await core.pool.acquire(wish).catch(asLoop)
-      } finally {
-        dialling--
-      }
-    },
+    acquire: wish => core.pool.acquire(wish).catch(asLoop),
+    places: new CallerPlaces({
+      what: 'requests in flight',
+      total: config.limits.inFlight,
+      perCaller: config.limits.inFlightPerCaller,
+    }),
     observe: meters.observeExchange,
     live: core.live,
     halt: core.halt,
@@ -204,6 +199,7 @@ function relayOf(
     exchange: parts.exchange,
     tickets: parts.tickets,
     headBytes: config.limits.requestHead,
+    headers: config.limits.headers,
   })
   const privateDoor = createListener({
     ...parts.door,

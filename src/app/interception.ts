@@ -9,7 +9,7 @@ import type { Dialer } from '../net/dial.ts'
 import type { ConnectDeps } from '../proxy/connect.ts'
 import type { ExchangeDeps } from '../proxy/exchange.ts'
 import type { Http1Limits } from '../proxy/http1.ts'
-import { CallerTunnels } from '../proxy/limits.ts'
+import { CallerPlaces } from '../proxy/limits.ts'
 import type { Connections } from '../proxy/listener.ts'
 import type { Live } from '../proxy/live.ts'
 import type { Authority } from '../tls/authority.ts'
@@ -50,7 +50,7 @@ export function connectDeps(options: DataPathOptions, parts: Connecting): Connec
   let tunnels = 0
   return {
     exchange: parts.exchange,
-    callerTunnels: new CallerTunnels(limits.connectionsPerCaller),
+    callerTunnels: new CallerPlaces({ what: 'tunnels', perCaller: limits.connectionsPerCaller }),
     clock,
     http1: http1Limits(config),
     firstByte: limits.clientHello,

@@ -224,6 +224,7 @@ function statusOf(config: Config, parts: Parts): StatusReport {
     policy: policies.holder.isLoaded()
       ? { ...summaryOf(policies.current()), loadedAt: policies.loadedAt }
       : undefined,
+    ...(policies.fault === undefined ? {} : { policyFault: policies.fault }),
     checks: Object.fromEntries([...healthChecks({ vault, path })].map(([name, check]) => [name, check()])),
     counts: {
       connections: path.connections.size,

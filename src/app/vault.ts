@@ -38,7 +38,7 @@ export type Vault = {
 export type VaultOptions = {
   readonly clock?: Clock
   readonly auditObserver?: AuditObserver
-  readonly onCache?: (cache: string, result: 'hit' | 'miss') => void
+  readonly onCache?: (cache: string, result: 'hit' | 'miss' | 'stale') => void
   readonly onReload?: (result: 'ok' | 'failed', now: number) => void
   /** In the `start` record: who writes. */
   readonly writer: 'sidecar' | 'command'
@@ -96,8 +96,8 @@ export async function assembleVault(config: Config, log: Log, options: VaultOpti
 type Opened = { lock?: StateLock; database?: Database; trail?: Trail }
 
 async function closeAll(opened: Opened, policies?: Policies): Promise<void> {
-  policies?.close()
   try {
+    await policies?.close()
     await opened.trail?.stop()
   } finally {
     await opened.database?.close()

@@ -247,7 +247,11 @@ const limits = section(
       most: 100_000,
     }),
     tunnels: count(2000, 'Tunnels at one time.', { least: 1, most: 100_000 }),
-    inFlight: count(512, 'Requests on their way to upstreams at one time; more get 503.', {
+    inFlight: count(1024, 'Requests on their way to upstreams at one time; more get 503.', {
+      least: 1,
+      most: 100_000,
+    }),
+    inFlightPerCaller: count(512, 'The same for one caller, so that none can use up what others need.', {
       least: 1,
       most: 100_000,
     }),

@@ -15,7 +15,7 @@ import type { ExchangeDeps } from './exchange.ts'
 import type { Http1Connection } from './http1.ts'
 import type { Inbound } from './inbound.ts'
 import { type InterceptDeps, intercept } from './intercept.ts'
-import type { CallerTunnels } from './limits.ts'
+import type { CallerPlaces } from './limits.ts'
 import { OpenExchange } from './open-exchange.ts'
 import { runTunnel, type TunnelDeps } from './tunnel.ts'
 import { checkHost } from './validate.ts'
@@ -23,7 +23,7 @@ import { checkHost } from './validate.ts'
 export type ConnectDeps = InterceptDeps &
   TunnelDeps & {
     readonly exchange: ExchangeDeps
-    readonly callerTunnels: CallerTunnels
+    readonly callerTunnels: CallerPlaces
     /** Tells metrics how a CONNECT ended up. */
     readonly onTunnel: (mode: 'intercept' | 'passthrough', result: 'opened' | 'refused' | 'failed') => void
   }
@@ -62,7 +62,13 @@ export async function handleConnect(
         throw new CloakroomError('POLICY_DENIED', { rule: decision.rule, reason: decision.reason })
       case 'tunnel':
         exchange.record.rule = decision.rule
-        await runTunnel(deps, { exchange, connection, target })
+        await runTunnel(deps, {
+          exchange,
+          connection,
+          target,
+          // The policy may have changed while the upstream took its time to accept (B9, rulings.md 12).
+          check: () => recheck(deps, tunnel, target),
+        })
         break
       case 'intercept':
         isIntercepted = true
@@ -80,6 +86,15 @@ export async function handleConnect(
   } finally {
     if (!isIntercepted) await exchange.close()
   }
+}
+
+function recheck(deps: ConnectDeps, tunnel: PlannedTunnel, target: Target): void {
+  const policy = deps.exchange.policy()
+  if (policy.identify(tunnel.presented).kind !== 'caller') throw new CloakroomError('IDENTITY_REVOKED', {})
+  const decision = policy.connection(tunnel.caller, target)
+  if (decision.kind === 'tunnel') return
+  const reason = decision.kind === 'deny' ? decision.reason : 'no_rule'
+  throw new CloakroomError('POLICY_DENIED', { rule: 'default', reason })
 }
 
 function plan(deps: ConnectDeps, inbound: Inbound, exchange: OpenExchange): Plan {

@@ -25,7 +25,7 @@ import { guardBody } from './body.ts'
 import { forward, type Lease, type UpstreamAnswer } from './forward.ts'
 import type { HaltSwitch } from './halt.ts'
 import type { Inbound } from './inbound.ts'
-import type { GuessBudget, RuleLimiter } from './limits.ts'
+import type { CallerPlaces, GuessBudget, RuleLimiter } from './limits.ts'
 import type { Live } from './live.ts'
 import { OpenExchange } from './open-exchange.ts'
 import { type OpenedSecret, protect } from './protect.ts'
@@ -60,6 +60,8 @@ export type ExchangeDeps = {
   readonly live: Live
   readonly halt: HaltSwitch
   readonly limiter: RuleLimiter
+  /** Requests in flight, of all callers and of each. */
+  readonly places: CallerPlaces
   readonly guesses: GuessBudget
   readonly limits: ExchangeLimits
 }
@@ -101,6 +103,8 @@ function read(inbound: Inbound, exchange: OpenExchange): RequestHead {
   return head
 }
 
+const MOST_LOOKED_UP = 5
+
 type Asker = { readonly caller: Caller; readonly tenant: TenantId | undefined }
 
 function identify(
@@ -136,15 +140,16 @@ function saidTenant(head: RequestHead, ofProxyUser: TenantId | undefined): Tenan
 async function find(
   deps: ExchangeDeps,
   exchange: OpenExchange,
-  asked: { head: RequestHead; caller: Caller },
+  sent: { head: RequestHead; caller: Caller },
 ): Promise<readonly Found[]> {
-  const occurrences = findInHead(asked.head)
+  const occurrences = findInHead(sent.head)
   if (occurrences.length === 0) return []
-  deps.guesses.check(asked.caller.id) // rulings.md 11: who guesses is not even looked up for
-  const infos = await exchange.timedAsync('secret', () =>
-    deps.secrets.locate(occurrences.map(occurrence => occurrence.placeholder)),
-  )
-  return occurrences.map((occurrence, i) => ({ ...occurrence, info: infos[i] }))
+  deps.guesses.check(sent.caller.id) // rulings.md 11: who guesses is not even looked up for
+  // Each placeholder once, and no more of them than one request may swap and one: the rest is refused unseen (C9, G8).
+  const asked = [...new Set(occurrences.map(occurrence => occurrence.placeholder))].slice(0, MOST_LOOKED_UP)
+  const infos = await exchange.timedAsync('secret', () => deps.secrets.locate(asked))
+  const known = new Map(asked.map((placeholder, i) => [placeholder, infos[i]]))
+  return occurrences.map(occurrence => ({ ...occurrence, info: known.get(occurrence.placeholder) }))
 }
 
 function decide(
@@ -209,6 +214,7 @@ async function send(
 ): Promise<UpstreamAnswer> {
   const { permit, outbound } = armed
   const target = outbound.armed.target
+  exchange.releaseLater(deps.places.take(exchange.record.caller ?? ''))
   const lease = await deps.acquire({ key: poolKey(permit, target), target, signal: exchange.signal })
   if (exchange.signal.aborted) {
     lease.release()

@@ -112,21 +112,42 @@ export class RuleLimiter {
   }
 }
 
-/** Tunnels of each caller at one time (security.md G4). Caller ids come from policy, so the table is bounded. */
-export class CallerTunnels {
-  readonly #most: number
-  readonly #open = new Map<string, number>()
+export type PlaceLimits = {
+  /** What is counted, in the words of an error: tunnels, requests in flight. */
+  readonly what: string
+  /** Of all callers together; undefined: no limit of its own. */
+  readonly total?: number
+  readonly perCaller: number
+}
 
-  constructor(most: number) {
-    this.#most = most
+/**
+ * Places that callers hold at one time: tunnels, requests in flight (security.md G4).
+ *
+ * A caller's own limit is below the total, so that no caller can use up what others need (I3). Caller ids come from policy, so
+ * the table is bounded.
+ */
+export class CallerPlaces {
+  readonly #limits: PlaceLimits
+  readonly #open = new Map<string, number>()
+  #total = 0
+
+  constructor(limits: PlaceLimits) {
+    this.#limits = limits
   }
 
   /** Takes a place; the returned function gives it back, once. @throws SIDECAR_OVERLOADED */
   take(callerId: string): () => void {
+    const { what, total, perCaller } = this.#limits
     const open = this.#open.get(callerId) ?? 0
-    if (open >= this.#most) throw new CloakroomError('SIDECAR_OVERLOADED', { what: 'tunnels of this caller' })
+    if (open >= perCaller) throw new CloakroomError('SIDECAR_OVERLOADED', { what: `${what} of this caller` })
+    if (total !== undefined && this.#total >= total) throw new CloakroomError('SIDECAR_OVERLOADED', { what })
     this.#open.set(callerId, open + 1)
+    this.#total++
+    let isTaken = true
     return () => {
+      if (!isTaken) return
+      isTaken = false
+      this.#total--
       const left = (this.#open.get(callerId) ?? 1) - 1
       if (left > 0) this.#open.set(callerId, left)
       else this.#open.delete(callerId)

@@ -209,6 +209,7 @@ export class OpenExchange {
     if (error.code === 'SWAP_REFUSED' && !isCut && this.record.caller !== undefined)
       this.#deps.guesses.spend(this.record.caller)
     report(this.#deps.log, { record: this.record, error, cause })
+    this.#cancelSend?.(error) // nothing is left waiting for an answer that nobody will take
     this.inbound.body.cancel(error)
     if (!isAnswered) return this.inbound.reset()
     const answer = problem(error, this.record.request, this.#deps.clock.now())

@@ -69,7 +69,7 @@ function kindOf(error: CloakroomError, sent: boolean): OutcomeKind {
 }
 
 const REASON_OF: { readonly [code in ErrorCode]?: Reason } = {
-  SWAP_REFUSED: 'placeholder_misplaced',
+  SWAP_REFUSED: 'placeholder_damaged', // policy said yes, and the shape in front of the placeholder is not the secret's
   SWAP_REFUSED_IN_BODY: 'body_placeholder',
   SWAP_GUESSING: 'guessing',
   IDENTITY_REQUIRED: 'identity_missing',

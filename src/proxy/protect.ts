@@ -25,6 +25,7 @@ export type OpenedSecret = {
   readonly value: SecretValue
   readonly placeholder: string
   readonly shape: string
+  readonly stale?: true
 }
 
 export type Protection = {

@@ -45,6 +45,7 @@ export function swapRecords(
       in: formatLocation(swap.location),
       locationKind: swap.location.in,
       fingerprint: fingerprint(opened.value),
+      ...(opened.stale && { stale: true }),
     }
   })
 }

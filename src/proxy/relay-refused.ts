@@ -25,10 +25,10 @@ export class RefusedAtRelay implements Inbound {
   readonly body: BodySource = EMPTY_BODY
   readonly startedAt: number
   readonly bytesSent = 0
-  readonly #pair: Pair
+  readonly #response: ServerResponse
 
-  constructor(pair: Pair, refusal: Refusal, clock: Clock) {
-    this.#pair = pair
+  constructor(response: ServerResponse, refusal: Refusal, clock: Clock) {
+    this.#response = response
     this.facts = { entrance: 'relay', presented: refusal.presented }
     this.head = refusal.head
     this.refused = refusal.error
@@ -36,7 +36,7 @@ export class RefusedAtRelay implements Inbound {
   }
 
   get hasResponded(): boolean {
-    return this.#pair.response.headersSent
+    return this.#response.headersSent
   }
 
   onGone(): void {
@@ -48,7 +48,7 @@ export class RefusedAtRelay implements Inbound {
   }
 
   async respond(head: ResponseHead, body: BodySource): Promise<void> {
-    const { response } = this.#pair
+    const response = this.#response
     response.writeHead(head.status, head.reason, [...head.headers, ['Connection', 'close'] as const].flat())
     body.start({
       write: chunk => response.write(chunk),
@@ -58,6 +58,6 @@ export class RefusedAtRelay implements Inbound {
   }
 
   reset(): void {
-    this.#pair.response.destroy()
+    this.#response.destroy()
   }
 }

@@ -6,13 +6,9 @@
  * checked before that library merges them; no web page may use the relay; nothing but our own ticket opens the private door.
  * The relay carries no request trailers and no interim answers.
  */
-import {
-  type ClientRequest,
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http'
+import { type ClientRequest, createServer, IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { createProxyServer, type ProxyServer } from 'http-proxy'
 import { equalBytes } from '../base/bytes.ts'
 import type { Clock, Milliseconds } from '../base/clock.ts'
@@ -39,6 +35,8 @@ export type RelayOptions = {
   readonly exchange: ExchangeDeps
   readonly tickets: Tickets
   readonly headBytes: number
+  /** Most header lines in a head. */
+  readonly headers: number
 }
 
 export type Relay = Part & {
@@ -97,6 +95,13 @@ export function createRelay(options: RelayOptions): Relay {
   server.maxHeadersCount = 0 // security.md E3: the count is ours to check; Node would drop what passes its own
   // E10: Node would say 100 before policy has. The private door says it when it wants the body.
   server.on('checkContinue', onRequest)
+  server.on('checkExpectation', onRequest) // ours to refuse, with a record like all others (SECURITY I8)
+  server.on('connect', (request, socket) => refuseOnSocket(options, socket, receivedHead(request)))
+  server.on('clientError', (cause: NodeJS.ErrnoException, socket) => {
+    // What the parser or its timer refused; a connection that broke by itself asked for nothing.
+    if (/^(?:HPE_|ERR_HTTP_)/.test(cause.code ?? '')) refuseOnSocket(options, socket, NO_HEAD)
+    else socket.destroy()
+  })
   proxy.on('proxyReq', (outgoing, request, response) => passContinue(outgoing, request, response))
   proxy.on('proxyRes', ({ headers }) => {
     if (isDraining) headers.connection = 'close'
@@ -154,14 +159,14 @@ class Running {
 function relay(options: RelayOptions, proxy: ProxyServer, { request, response }: Pair): void {
   const head = receivedHead(request)
   const presented = presentedTo(request, head.headers)
-  const refused = faultOf(head, options.listen)
+  const refused = faultOf(head, options)
   const pathname = absoluteTarget(head.rawTarget)
   if (refused !== undefined || pathname === undefined) {
     const error =
       refused ?? new CloakroomError('REQUEST_TARGET', { what: 'the relay wants /https/HOST/PATH' })
     void handleExchange(
       options.exchange,
-      new RefusedAtRelay({ request, response }, { head, presented, error }, options.clock),
+      new RefusedAtRelay(response, { head, presented, error }, options.clock),
     )
     return
   }
@@ -170,6 +175,23 @@ function relay(options: RelayOptions, proxy: ProxyServer, { request, response }:
   const target = { socketPath: options.socketPath, pathname }
   delete request.headers.expect // for passContinue to set: the library shows a request that expects to nobody
   void proxy.web(request, response, { target, headers: { [TICKET_HEADER]: ticket } })
+}
+
+const NO_HEAD: ReceivedRequestHead = { method: '', rawTarget: '', minor: 1, headers: [] }
+
+/** Refuses what Node's parser would not make a request of, and CONNECT, which the relay does not serve. */
+function refuseOnSocket(options: RelayOptions, socket: Duplex, head: ReceivedRequestHead): void {
+  socket.on('error', () => undefined) // it may be gone: the record says what came all the same
+  if (socket.destroyed) return
+  const error =
+    head.method === 'CONNECT'
+      ? new CloakroomError('REQUEST_METHOD', {})
+      : new CloakroomError('REQUEST_MALFORMED', { what: 'not an HTTP/1.1 request' })
+  const response = new ServerResponse(new IncomingMessage(socket as Socket))
+  response.assignSocket(socket as Socket)
+  response.once('finish', () => socket.end())
+  const refusal = { head, presented: { isLoopback: false }, error }
+  void handleExchange(options.exchange, new RefusedAtRelay(response, refusal, options.clock))
 }
 
 /** Asks the private door for 100 where the caller waits for it, and passes it on. */
@@ -206,18 +228,22 @@ const SINGLE = [
   'expect',
 ]
 
-function faultOf(head: ReceivedRequestHead, listen: RelayOptions['listen']): CloakroomError | undefined {
+function faultOf(head: ReceivedRequestHead, options: RelayOptions): CloakroomError | undefined {
+  if (head.headers.length > options.headers)
+    return new CloakroomError('REQUEST_HEAD_TOO_LARGE', { limit: options.headers })
   const framing = requestFraming(head)
   if (framing.kind === 'refused') return refusalError(framing, '')
   const repeated = SINGLE.some(name => headerValues(head.headers, name).length > 1)
   if (repeated)
     return new CloakroomError('REQUEST_MALFORMED', { what: 'a header that stands once only stands twice' })
+  if (headerValues(head.headers, 'expect').some(value => value.toLowerCase() !== '100-continue'))
+    return new CloakroomError('REQUEST_EXPECTATION', {})
   if (headerValues(head.headers, TICKET_HEADER).length > 0)
     return new CloakroomError('REQUEST_MALFORMED', { what: 'a header of ours' })
   // SECURITY: a page in a browser on this machine could reach the relay; browsers say that it is a page (rulings.md 28).
   const isPage = head.headers.some(([name]) => /^(?:origin|sec-fetch-.*)$/i.test(name))
   if (isPage) return new CloakroomError('REQUEST_MALFORMED', { what: 'web pages may not use the relay' })
-  return isOurHost(headerValues(head.headers, 'host')[0], listen)
+  return isOurHost(headerValues(head.headers, 'host')[0], options.listen)
     ? undefined
     : new CloakroomError('REQUEST_MISDIRECTED', {})
 }

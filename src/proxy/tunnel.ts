@@ -31,6 +31,8 @@ type Tunnel = {
   readonly exchange: OpenExchange
   readonly connection: Http1Connection
   readonly target: Target
+  /** Called after the dial: throws when the tunnel is no longer allowed. */
+  readonly check: () => void
 }
 
 /** Opens the tunnel and resolves when both directions have ended. @throws NET_*, UPSTREAM_*, AUDIT_UNAVAILABLE, REQUEST_* */
@@ -42,6 +44,12 @@ export async function runTunnel(deps: TunnelDeps, tunnel: Tunnel): Promise<void>
   if (exchange.signal.aborted) {
     upstream.destroy()
     throw exchange.signal.reason
+  }
+  try {
+    tunnel.check()
+  } catch (cause) {
+    upstream.destroy()
+    throw cause
   }
   exchange.becomesTunnel(target)
   exchange.sending()

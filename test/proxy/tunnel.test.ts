@@ -4,6 +4,7 @@
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import t from 'tap'
+import { CloakroomError } from '../../src/base/errors.ts'
 import type { Http1Connection } from '../../src/proxy/http1.ts'
 import type { OpenExchange } from '../../src/proxy/open-exchange.ts'
 import { runTunnel } from '../../src/proxy/tunnel.ts'
@@ -29,7 +30,7 @@ function aSlowSocket() {
   return { socket, stream, taken, take: () => waiting.shift()?.() }
 }
 
-function aTunnel() {
+function aTunnel(check: () => void = () => undefined) {
   const caller = aSlowSocket()
   const upstream = aSlowSocket()
   const record = { bytesToUpstream: 0, bytesToCaller: 0 }
@@ -59,7 +60,7 @@ function aTunnel() {
       takeTunnel: () => () => undefined,
       onTunnel: () => undefined,
     },
-    { exchange, connection, target: { scheme: 'https', host: 'a.example', port: 443 } },
+    { exchange, connection, target: { scheme: 'https', host: 'a.example', port: 443 }, check },
   )
   return { caller, upstream, record, clock, running, outcome: () => outcome }
 }
@@ -115,4 +116,15 @@ t.test('a tunnel where nothing moves is ended at its idle limit, one that moves 
     t.equal(upstream.stream.destroyed, true)
     t.equal(caller.stream.destroyed, true)
   }
+})
+
+t.test('a tunnel that was forbidden while it was dialled is not opened', async t => {
+  const { caller, upstream, running } = aTunnel(() => {
+    throw new CloakroomError('POLICY_DENIED', { rule: 'default', reason: 'no_rule' })
+  })
+
+  await t.rejects(running, { code: 'POLICY_DENIED' })
+
+  t.equal(upstream.stream.destroyed, true)
+  t.same(caller.taken, [], 'the caller was told nothing by the tunnel')
 })
