@@ -6,6 +6,8 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Verdict } from './mutant.ts'
 
 const GRACE = 5 // seconds that tap has to tell of its own timeout
@@ -22,6 +24,8 @@ export async function tryTest(
   { seconds, signal }: { readonly seconds: number; readonly signal: AbortSignal },
 ): Promise<Verdict> {
   const only = test.only === undefined ? {} : { TAP_GREP: `^${test.only}` }
+  const output = join(directory, 'output')
+  const file = openSync(output, 'w') // and no pipe: a process that bails may end before a pipe has taken everything
   const child = spawn(process.execPath, [`test/${test.test}.test.ts`], {
     cwd: directory,
     env: {
@@ -32,17 +36,18 @@ export async function tryTest(
       ...only,
     },
     detached: true, // a process group of its own, so that what the test started ends with it
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', file, file],
   })
-  const out: Buffer[] = []
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => out.push(chunk))
+  closeSync(file)
   const ended = once(child, 'close') as Promise<[number | null]>
   const limit = AbortSignal.any([signal, AbortSignal.timeout((seconds + GRACE) * 1000)])
-  limit.addEventListener('abort', () => endGroup(child.pid))
+  const end = () => endGroup(child.pid)
+  limit.addEventListener('abort', end)
   const [code] = await ended
-  endGroup(child.pid) // a test that bails may leave processes behind
+  limit.removeEventListener('abort', end)
+  end() // a test that bails may leave processes behind
   signal.throwIfAborted()
-  return limit.aborted ? { kind: 'hangs' } : verdictOf(code, Buffer.concat(out).toString())
+  return limit.aborted ? { kind: 'hangs' } : verdictOf(code, readFileSync(output, 'utf8'))
 }
 
 function endGroup(pid: number | undefined): void {
