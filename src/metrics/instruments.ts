@@ -30,6 +30,7 @@ export type Instrument = {
 export const UNIFORM_REASONS = [
   'placeholder_unknown',
   'placeholder_foreign',
+  'placeholder_damaged',
   'placeholder_misplaced',
   'placeholder_not_allowed',
   'placeholder_for_other_target',

@@ -121,6 +121,7 @@ export const REASONS = [
   'tunnel_only',
   'placeholder_unknown',
   'placeholder_foreign',
+  'placeholder_damaged',
   'placeholder_misplaced',
   'placeholder_not_allowed',
   'placeholder_for_other_target',

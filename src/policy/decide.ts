@@ -121,7 +121,7 @@ type Context = {
 function checkPlaceholder(context: Context, found: Found): Swap | Reason {
   const { ask, tenant, rule } = context
   const { location, info, placeholder } = found
-  if (location === undefined) return 'placeholder_misplaced'
+  if (location === undefined) return placeholder === '' ? 'placeholder_damaged' : 'placeholder_misplaced'
   if (info === undefined) return 'placeholder_unknown'
   // SECURITY I6: the wall between tenants stands before anything that a rule could say.
   if (tenant === undefined)

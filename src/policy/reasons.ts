@@ -20,6 +20,8 @@ export const REASON_TEXTS: Readonly<Record<Reason, string>> = {
   placeholder_unknown:
     'the store knows no such placeholder: it was deleted, cut short, or belongs to another store',
   placeholder_foreign: "the placeholder is another tenant's",
+  placeholder_damaged:
+    'what stands there is not a whole placeholder: cut, changed, lengthened, encoded, in other letters, or without its prefix; copy it again',
   placeholder_misplaced: 'the placeholder stands in a place that the rule does not name for this secret',
   placeholder_not_allowed: 'the rule swaps other secrets, or the method is OPTIONS, which never gets one',
   placeholder_for_other_target:

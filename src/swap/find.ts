@@ -31,6 +31,9 @@ export type Occurrence = { readonly placeholder: string; readonly location: Loca
 
 const NONE: readonly Occurrence[] = []
 
+// What stands directly behind a whole placeholder and could be one of its characters: text was added to it.
+const LENGTHENED = /[0-9A-Za-z]/
+
 /** Finds the placeholders of method, host, path, query and headers, in this order; a placeholder may come more than once. */
 export function findInHead(head: RequestHead): readonly Occurrence[] {
   let found = NONE
@@ -112,8 +115,8 @@ function misplaced(text: string): Occurrence[] {
 }
 
 function plain(text: string): Occurrence[] {
-  return scanPlaceholders(text).map(({ placeholder }) => ({
-    placeholder: placeholder ?? '',
+  return scanPlaceholders(text).map(({ placeholder, end }) => ({
+    placeholder: LENGTHENED.test(text.charAt(end)) ? '' : (placeholder ?? ''),
     location: undefined,
   }))
 }

@@ -66,6 +66,28 @@ t.test(
   },
 )
 
+t.test(
+  'a damaged placeholder where a rule names it gets the one answer, and a reason of its own in the record',
+  async t => {
+    const { sidecar, upstream, placeholder } = await anArena(t, { config: MANY_GUESSES, level: 'error' })
+    const damaged = [
+      placeholder.slice(0, 20),
+      `${placeholder.slice(0, -1)}${placeholder.endsWith('0') ? '1' : '0'}`,
+      `${placeholder}x`,
+      placeholder.toUpperCase(),
+    ]
+
+    const misplaced = await sendInTunnel(sidecar, get('/', [`X-Other: ${placeholder}`]))
+    for (const text of damaged) {
+      const answer = await sendInTunnel(sidecar, get('/', [`Authorization: Bearer ${text}`]))
+      t.equal(withoutIdAndDate(answer), withoutIdAndDate(misplaced))
+      t.match(await lastRecord(sidecar, { event: 'refused' }), { reason: 'placeholder_damaged' })
+    }
+
+    t.equal(upstream.connections, 0)
+  },
+)
+
 t.test('a placeholder stands in its place as a whole, or the request is refused', async t => {
   const { sidecar, upstream, placeholder } = await anArena(t, { config: MANY_GUESSES, level: 'error' })
   const half = placeholder.slice(0, 20)

@@ -51,6 +51,7 @@ t.test('denies what no rule allows, and says at which step', async t => {
 t.test('refuses every placeholder that may not be swapped, with one answer and its own reason', async t => {
   const cases: readonly (readonly [string, Parameters<typeof placeholder>, Parameters<typeof ask>[1]?])[] = [
     ['placeholder_misplaced', [{}, { location: undefined }]],
+    ['placeholder_damaged', [{}, { location: undefined, placeholder: '' }]],
     ['placeholder_unknown', [{}, { info: undefined }]],
     ['placeholder_foreign', [secretOf('globex')], { caller: 'single' }],
     ['placeholder_foreign', [secretOf('globex')], { tenant: 'acme' }],
