@@ -166,19 +166,25 @@ export const OPERATION: readonly Mutant[] = [
     only: 'a policy with faults',
   },
   {
-    name: 'a policy is in force before it is recorded',
+    name: 'the first policy is in force before it is recorded',
     file: 'app/policies.ts',
-    find: "    await this.#options.note('policy.loaded', { policy: hash, rules, callers })\n    this.holder.replace(policy)\n",
+    find: "    await this.#options.note('policy.loaded', fieldsOf(policy))\n    this.#putInForce(policy)\n",
     replace:
-      "    this.holder.replace(policy)\n    await this.#options.note('policy.loaded', { policy: hash, rules, callers })\n",
+      "    this.#putInForce(policy)\n    await this.#options.note('policy.loaded', fieldsOf(policy))\n",
     test: 'app/policies',
   },
   {
-    name: 'a file is reloaded half written, between two of its texts',
+    name: 'a policy file that is broken leaves no policy in force',
     file: 'app/policies.ts',
-    find: '          this.#refused(cause)\n        }\n      },\n      onUnreadable',
-    replace:
-      '          this.#refused(cause)\n          void this.#adopt({ ...this.current(), rules: [], callers: new Map() })\n        }\n      },\n      onUnreadable',
+    find: `    } catch (cause) {
+      this.#refused(cause)
+    }
+  }`,
+    replace: `    } catch (cause) {
+      this.#refused(cause)
+      this.#putInForce({ ...this.current(), rules: [], callers: new Map() })
+    }
+  }`,
     test: 'attacks/operations',
     only: 'a policy file that is broken',
   },

@@ -190,6 +190,22 @@ export const PLACEHOLDER: readonly Mutant[] = [
     only: 'a path value is one segment',
   },
   {
+    name: 'a value makes a dot segment with what stands around it',
+    file: 'swap/head.ts',
+    find: 'if (last !== undefined && hasDotSegment(text))',
+    replace: 'if (last !== undefined && text === path)',
+    test: 'swap/head',
+    only: 'a path value makes no dot segment',
+  },
+  {
+    name: 'a value in the path begins a parameter of its segment',
+    file: 'swap/encode.ts',
+    find: "xyz!$&'()*+,=:@",
+    replace: "xyz!$&'()*+,;=:@",
+    test: 'swap/head',
+    only: 'a semicolon',
+  },
+  {
     name: 'a user of Basic may hold a colon',
     file: 'swap/encode.ts',
     find: "if (part === 'user' && bytes.includes(COLON)) return undefined",
@@ -224,8 +240,8 @@ export const PLACEHOLDER: readonly Mutant[] = [
   {
     name: 'who guesses placeholders may go on',
     file: 'proxy/exchange.ts',
-    find: '  deps.guesses.check(asked.caller.id)',
-    replace: '  //',
+    find: 'deps.guesses.check(',
+    replace: 'void (',
     test: 'attacks/placeholder',
     only: 'who guesses placeholders',
   },
