@@ -5,6 +5,7 @@
  * spelling that an upstream may resolve to another path must never be compared. What is refused everywhere is little; where
  * any rule for the caller and target names paths, or a placeholder stands in the path, the whole of B1 is refused.
  */
+import { decodePercentOnce, hasDotSegment } from '../base/dot-segments.ts'
 
 /** The part before "?", which is what path patterns are compared with. */
 export function withoutQuery(path: string): string {
@@ -17,8 +18,7 @@ const OUTSIDE_ORIGIN_FORM = /[^\x21-\x7e]|[\\#]/
 /** Tells whether no rule whatever may let this path pass: it could name another host or climb out of any prefix. */
 export function isNeverAcceptable(path: string): boolean {
   if (!path.startsWith('/') || path.startsWith('//') || OUTSIDE_ORIGIN_FORM.test(path)) return true
-  const bare = withoutQuery(path)
-  return mayHoldDots(bare) && spellings(bare).some(hasDotSegment)
+  return hasDotSegment(withoutQuery(path))
 }
 
 /** Tells whether a path could be read in two ways by somebody behind us; `path` is without its query. */
@@ -28,32 +28,7 @@ export function isAmbiguous(path: string): boolean {
   if (/%(?![0-9A-Fa-f]{2})/.test(path)) return true
   // "%25" hides a second round; a character that needs no coding is coded only to slip past a comparison of bytes.
   if (/%(?:2[dDeEfF5]|3[0-9bB]|4[1-9a-fA-F]|5[0-9aAcCfF]|6[1-9a-fA-F]|7[0-9aA])/.test(path)) return true
-  return !isCleanText(decodeOnce(path))
-}
-
-function mayHoldDots(path: string): boolean {
-  return path.includes('/.') || path.includes('%')
-}
-
-function hasDotSegment(path: string): boolean {
-  return (
-    path
-      .split(/[/\\]/)
-      // "..;x" is a dot segment to servlet containers, which cut matrix parameters off first.
-      .map(segment => segment.replace(/;.*$/s, ''))
-      .some(segment => segment === '.' || segment === '..')
-  )
-}
-
-/** The path as sent, and as somebody sees it who decodes it once or twice. */
-function spellings(path: string): readonly string[] {
-  const once = decodeOnce(path)
-  return [path, once, decodeOnce(once)]
-}
-
-// Byte by byte as latin1: malformed escapes stay, nothing throws.
-function decodeOnce(path: string): string {
-  return path.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  return !isCleanText(decodePercentOnce(path))
 }
 
 function isCleanText(decoded: string): boolean {

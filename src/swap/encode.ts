@@ -6,8 +6,8 @@
  */
 
 const UNRESERVED = charactersOf('-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz')
-// RFC 3986 section 3.3: pchar. Telegram's /bot123:ABC/ needs its colon as it is.
-const PCHAR = charactersOf("-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!$&'()*+,;=:@")
+// RFC 3986 section 3.3: pchar, but for ";", behind which servlet containers read parameters of the segment. Telegram's /bot123:ABC/ needs its colon as it is.
+const PCHAR = charactersOf("-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!$&'()*+,=:@")
 const HEX = '0123456789ABCDEF'
 const SPACE = 0x20
 const COLON = 0x3a
@@ -35,10 +35,10 @@ export function encodeForQuery(bytes: Buffer): string | undefined {
 }
 
 /**
- * Part of one path segment: pchar stays, all else is percent-encoded.
+ * Part of one path segment: pchar without ";" stays, all else is percent-encoded.
  *
  * A slash or backslash is refused and not encoded, since many servers decode before they split; so is anything that makes a
- * dot segment (a value of dots only, or with two in a row).
+ * dot segment (a value of dots only, or with two in a row). What a value makes together with the text around it, swap/head.ts looks at.
  */
 export function encodeForPath(bytes: Buffer): string | undefined {
   if (bytes.length === 0 || hasControl(bytes)) return undefined

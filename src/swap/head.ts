@@ -6,6 +6,7 @@
  * looked at again (C4). Only the bytes of shape and placeholder change.
  */
 import { unreachable } from '../base/assert.ts'
+import { hasDotSegment } from '../base/dot-segments.ts'
 import { CloakroomError } from '../base/errors.ts'
 import { formatLocation, type Location, type Swap } from '../model/decision.ts'
 import type { RequestHead } from '../model/message.ts'
@@ -115,14 +116,19 @@ function swapPath(target: string, work: Work): string {
 function swapInPath(path: string, work: Work): string {
   let text = ''
   let done = 0
-  for (const { start, end, placeholder } of pathPlaces(path)) {
+  const places = pathPlaces(path)
+  for (const { start, end, placeholder } of places) {
     const before = path.slice(done, start)
     const { shape } = openedFor(placeholder, work)
     text += before.endsWith(shape) ? before.slice(0, before.length - shape.length) : before
     text += credentialFor(placeholder, { in: 'path' }, work)
     done = end
   }
-  return text + path.slice(done)
+  text += path.slice(done)
+  // Policy read the path with the placeholder in it; a value like ".%2e" must not make another path of it (security.md B1).
+  const last = places.at(-1)
+  if (last !== undefined && hasDotSegment(text)) throw unfit(swapFor(last.placeholder, { in: 'path' }, work))
+  return text
 }
 
 function swapQuery(query: string, work: Work): string {
@@ -146,15 +152,22 @@ function swapWhole(text: string, place: Place, location: Location, work: Work): 
 }
 
 function credentialFor(placeholder: string, location: Location, work: Work): string {
-  const swap = work.swaps.get(keyOf(placeholder, location))
-  if (swap === undefined) throw new CloakroomError('SWAP_REFUSED', {})
+  const swap = swapFor(placeholder, location, work)
   const text = openedFor(placeholder, work).value.use(bytes => encodeFor(location, bytes))
   work.grown += text?.length ?? 0
   if (text !== undefined && work.grown <= MAX_GROWTH) return text
-  throw new CloakroomError('SWAP_VALUE_UNFIT', {
-    secret: formatSecretRef(swap.secret),
-    location: formatLocation(location),
-  })
+  throw unfit(swap)
+}
+
+function swapFor(placeholder: string, location: Location, work: Work): Swap {
+  const swap = work.swaps.get(keyOf(placeholder, location))
+  if (swap === undefined) throw new CloakroomError('SWAP_REFUSED', {})
+  return swap
+}
+
+function unfit(swap: Swap): CloakroomError<'SWAP_VALUE_UNFIT'> {
+  const details = { secret: formatSecretRef(swap.secret), location: formatLocation(swap.location) }
+  return new CloakroomError('SWAP_VALUE_UNFIT', details)
 }
 
 function encodeFor(location: Location, bytes: Buffer): string | undefined {

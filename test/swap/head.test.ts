@@ -128,6 +128,28 @@ t.test('a path value is one segment: slash, backslash, dots and NUL are refused 
   }
 })
 
+t.test('a path value makes no dot segment with what stands around it, however a server reads it', async t => {
+  for (const [before, value, after] of [
+    ['', '%2e%2e', ''],
+    ['', '.%2e', ''],
+    ['', '%2E', ''],
+    ['', '.;v=1', ''],
+    ['', '%2e;v=1', ''],
+    ['.', ';v=1', ''],
+    ['.', '%2e', ''],
+    ['', 'x%2f.%2e', ''],
+    ['', 'x%5c.', '.'],
+  ] as const) {
+    const run = () => swappedPath(`/a/${before}${PH}${after}/x?y=1`, PATH, opened(value))
+    t.throws(run, UNFIT, `${before} ${value} ${after}`)
+  }
+  t.equal(swappedPath(`/a/${PH}/x?y=/../`, PATH, opened('v1.2%')), '/a/v1.2%25/x?y=/../')
+})
+
+t.test('a semicolon of a path value begins no parameter of the segment', async t => {
+  t.equal(swappedPath(`/bot${PH}/x`, PATH, opened('1:a;admin=1')), '/bot1:a%3Badmin=1/x')
+})
+
 t.test('a user of Basic holds no colon', async t => {
   t.throws(() => swapped(`Basic ${base64(`${PH}:x`)}`, USER, opened('a:b')), UNFIT)
   t.equal(swapped(`Basic ${base64(`x:${PH}`)}`, PASSWORD, opened('a:b')), `Basic ${base64('x:a:b')}`)
@@ -185,7 +207,7 @@ t.test('each nasty value stays one segment of the path, or is refused', async t 
       t.throws(run, UNFIT)
       continue
     }
-    const written = /^\/a%2Fb\/bot([^/?# \\]*)\/send\?x=1$/.exec(run())?.[1]
+    const written = /^\/a%2Fb\/bot([^/?# \\;]*)\/send\?x=1$/.exec(run())?.[1]
     t.equal(decodePercent(written ?? ''), text)
   }
 })
