@@ -32,7 +32,7 @@ export interface PolicyControl {
   readonly files: readonly string[]
   /** The policy in force. @throws POLICY_NOT_LOADED */
   current(): CompiledPolicy
-  /** Reads the files again and puts them in force, or keeps the last good policy. @throws POLICY_INVALID, POLICY_TESTS_FAILED */
+  /** Reads the files again and puts them in force, at once, or keeps the last good policy. @throws POLICY_INVALID, POLICY_TESTS_FAILED */
   reload(): Promise<PolicySummary>
 }
 
@@ -70,6 +70,8 @@ export type StatusReport = {
     readonly admin: string
   }
   readonly policy: (PolicySummary & { readonly loadedAt: number }) | undefined
+  /** Why the newest content of the policy files is not in force: the last good policy is. */
+  readonly policyFault?: string
   /** The checks behind /readyz, by name. */
   readonly checks: Readonly<Record<string, CheckReport>>
   /** Gauges for people: connections, tunnels, inFlight … */

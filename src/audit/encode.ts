@@ -57,7 +57,7 @@ function cutEscaped(escaped: string, cap: number): string {
 /** The members of one or more `intent` records: swaps that do not fit into one line go into another (none is left out). */
 export function encodeIntents(record: Readonly<ExchangeRecord>): readonly string[] {
   const start = `"event":"intent",${subject(record)}`
-  const end = trace(record)
+  const end = `${stale(record)}${trace(record)}`
   return packSwaps(record.swaps).map(list => `${start},"swaps":[${list.join(',')}]${end}`)
 }
 
@@ -68,7 +68,7 @@ export function encodeIntents(record: Readonly<ExchangeRecord>): readonly string
  */
 export function encodeOutcome(record: Readonly<ExchangeRecord>): string {
   const event = record.sent || record.intended ? 'outcome' : 'refused'
-  return `"event":"${event}",${subject(record)}${record.intended ? '' : swapsOf(record)}${trace(record)}${ending(record)}`
+  return `"event":"${event}",${subject(record)}${record.intended ? '' : swapsOf(record)}${stale(record)}${trace(record)}${ending(record)}`
 }
 
 function ending(record: Readonly<ExchangeRecord>): string {
@@ -148,6 +148,10 @@ function queryNames(names: readonly string[]): string {
   const listed = names.slice(0, MAX_QUERY_NAMES).map(name => quote(name, CAPS.query))
   if (names.length > MAX_QUERY_NAMES) listed.push('"\\u2026"')
   return listed.join(',')
+}
+
+function stale({ swaps }: Readonly<ExchangeRecord>): string {
+  return swaps.some(swap => swap.stale) ? ',"stale":true' : ''
 }
 
 function trace(record: Readonly<ExchangeRecord>): string {

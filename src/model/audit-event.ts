@@ -59,6 +59,8 @@ export type AuditSubject = {
   readonly swaps?: readonly AuditSwap[]
   /** Swaps that did not fit; an `intent` never has it: it is written as several records instead. */
   readonly swaps_more?: number
+  /** A credential came from memory while the store could not be asked: it may have been revoked by then (rulings.md 20). */
+  readonly stale?: true
   readonly trace?: string
 }
 

@@ -22,6 +22,8 @@ export type SwapRecord = {
   readonly locationKind: LocationKind
   /** `hmac:` and 32 hexadecimal digits: a keyed hash of the value, so that "was this used?" can be asked. */
   readonly fingerprint: string
+  /** The store could not be asked whether it still may be used (rulings.md 20). */
+  readonly stale?: true
 }
 
 /**

@@ -8,6 +8,7 @@
 import { type FSWatcher, watch } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Clock, type Milliseconds, seconds, type Timer } from '../base/clock.ts'
+import { type InOrder, inOrder } from '../base/in-order.ts'
 import type { Fault } from '../base/yaml.ts'
 import { hashTexts } from './compile.ts'
 import { readPolicyFiles } from './load.ts'
@@ -21,6 +22,8 @@ export type WatchOptions = {
   readonly onChange: (texts: readonly PolicyText[]) => void
   /** Called once for each new state in which the files cannot be read; the policy in force stays. */
   readonly onUnreadable: (faults: readonly Fault[]) => void
+  /** Shared with who else reads the files and acts on them, so that older content never comes last. */
+  readonly inOrder?: InOrder
   readonly pollEvery?: Milliseconds
   readonly debounce?: Milliseconds
 }
@@ -28,6 +31,8 @@ export type WatchOptions = {
 export interface PolicyWatch {
   /** Looks now, as on SIGHUP; resolves after onChange or onUnreadable has been called, if there was news. */
   check(): Promise<void>
+  /** Forgets what was seen: the owner has read the files itself, so the next look tells of them again. */
+  forget(): void
   close(): void
 }
 
@@ -37,10 +42,10 @@ const DEBOUNCE: Milliseconds = 100 // an editor's write and rename, or a kubelet
 export function watchPolicyFiles(options: WatchOptions): PolicyWatch {
   const directories = new Set(options.files.map(file => dirname(file)))
   const watchers = new Map<string, FSWatcher>()
-  let seen = options.hash
+  let seen: string | undefined = options.hash
   let timers: readonly Timer[] = []
   let isClosed = false
-  let checking = Promise.resolve()
+  const oneByOne = options.inOrder ?? inOrder()
 
   const look = async (): Promise<void> => {
     const read = await readPolicyFiles(options.files)
@@ -51,11 +56,7 @@ export function watchPolicyFiles(options: WatchOptions): PolicyWatch {
     else options.onUnreadable(read.faults)
   }
   // One look at a time: two that overlap could report the older content last.
-  const check = (): Promise<void> => {
-    const result = checking.then(look)
-    checking = result.catch(() => undefined)
-    return result
-  }
+  const check = (): Promise<void> => oneByOne(look)
   const later = (delay: Milliseconds, run: () => void): void => {
     if (!isClosed) timers = [...timers, options.clock.after(delay, run)]
   }
@@ -80,6 +81,9 @@ export function watchPolicyFiles(options: WatchOptions): PolicyWatch {
   later(options.pollEvery ?? POLL_EVERY, poll)
   return {
     check,
+    forget() {
+      seen = undefined
+    },
     close() {
       isClosed = true
       for (const timer of timers) timer.cancel()

@@ -27,7 +27,7 @@ export type EmbeddedOptions = {
   readonly cacheBytes?: Bytes
   readonly maxStale?: Milliseconds
   /** Told of look-ups in the caches of sealed rows and of tenant keys. */
-  readonly onCache?: (cache: string, result: 'hit' | 'miss') => void
+  readonly onCache?: (cache: string, result: 'hit' | 'miss' | 'stale') => void
 }
 
 /** `storeId` is hexadecimal; `epoch` counts the changes of the store and never goes back (security.md J3). */

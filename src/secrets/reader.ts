@@ -28,8 +28,8 @@ export type ReaderOptions = {
   readonly cacheBytes?: Bytes
   /** How long cached rows are served while the database cannot be asked; 0: not at all. */
   readonly maxStale?: Milliseconds
-  /** Told of every look-up of a placeholder, known or not. */
-  readonly onCache?: (cache: string, result: 'hit' | 'miss') => void
+  /** Told of every look-up of a placeholder, known or not; stale: a hit that the database could not confirm. */
+  readonly onCache?: (cache: string, result: 'hit' | 'miss' | 'stale') => void
 }
 
 const CACHE_BYTES = mib(64)
@@ -79,11 +79,13 @@ export class EmbeddedReader implements SecretStore {
   async get(ref: VersionRef, signal: AbortSignal): Promise<OpenedSecret> {
     signal.throwIfAborted()
     this.#noticeChanges()
+    const stale = this.#isStale // as it was when the cache was asked
     const genuine = this.#cachedVersion(ref) ?? (await this.#loadVersion(ref))
     if (genuine === undefined || !isUsable(genuine, this.#options.clock.now())) {
       throw new CloakroomError('SWAP_REFUSED', {})
     }
-    return this.#options.notary.open(genuine)
+    const opened = this.#options.notary.open(genuine)
+    return stale ? { ...opened, stale } : opened
   }
 
   /** Forgets one secret, and what its placeholder stood for: it has been changed. */
@@ -103,10 +105,15 @@ export class EmbeddedReader implements SecretStore {
   isReadable(): boolean {
     try {
       this.#noticeChanges()
-      return this.#answeredAt === this.#askedAt
+      return !this.#isStale
     } catch {
       return false
     }
+  }
+
+  /** True when the database did not answer when it was asked last. */
+  get #isStale(): boolean {
+    return this.#answeredAt !== this.#askedAt
   }
 
   // Every index key is asked for, also after a hit: the number of look-ups does not tell which key found it.
@@ -115,7 +122,7 @@ export class EmbeddedReader implements SecretStore {
     for (const { indexKey: key, index } of this.#options.index.all(placeholder)) {
       const known = this.#placeholders.get(indexKey(index))
       const genuine = known === undefined ? 'ask' : this.#cachedRow(known, index)
-      this.#options.onCache?.('secret', genuine === 'ask' ? 'miss' : 'hit')
+      this.#options.onCache?.('secret', genuine === 'ask' ? 'miss' : this.#isStale ? 'stale' : 'hit')
       const answer = genuine === 'ask' ? await this.#load(index, key) : genuine
       found ??= answer?.info
     }

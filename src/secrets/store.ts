@@ -16,6 +16,8 @@ export type OpenedSecret = {
   readonly value: SecretValue
   readonly placeholder: string
   readonly shape: string
+  /** Served while the store could not be asked for changes: it may have been revoked elsewhere (rulings.md 20). */
+  readonly stale?: true
 }
 
 export type VersionRef = SecretRef & { readonly version: number }

@@ -66,6 +66,7 @@ function everywhere(text: string): ExchangeRecord {
     in: text,
     fingerprint: text,
     locationKind: 'header',
+    stale: true,
   } as const
   return exchange({
     request: text,
@@ -132,6 +133,19 @@ t.test('what does not fit is cut between escapes and marked', async t => {
   }
   t.equal(JSON.parse(quote('x'.repeat(50), 16)), `${'x'.repeat(10)}…`)
 })
+
+t.test(
+  'intent and outcome say that a credential came from memory while the store could not be asked',
+  async t => {
+    const fresh = exchange()
+    const stale = exchange({ swaps: [swap, { ...swap, stale: true }] })
+    const members = (record: ExchangeRecord) =>
+      [...encodeIntents(record), encodeOutcome(record)].map(text => JSON.parse(lineOf(text)).stale)
+
+    t.same(members(fresh), [undefined, undefined])
+    t.same(members(stale), [true, true])
+  },
+)
 
 t.test('no swap is left out of the intents, however many and long they are', async () => {
   fc.assert(

@@ -157,6 +157,43 @@ t.test('serves from its cache while the database cannot be asked, up to maxStale
   t.equal(await openPlaceholder({ store }, placeholder), 'long enough')
 })
 
+t.test('what is served while the database cannot be asked is marked, and counted as stale', async t => {
+  const clock = manualClock()
+  let isBroken = false
+  const breakable = (database: Database): Database => ({
+    ...database,
+    changedElsewhere() {
+      if (isBroken) throw new Error('disk')
+      return database.changedElsewhere()
+    },
+  })
+  const results: string[] = []
+  const { admin, store } = await aStore(t, {
+    clock,
+    wrap: breakable,
+    onCache: (cache, result) => void (cache === 'secret' && results.push(result)),
+  })
+  const { placeholder } = await admin.put(aPut('acme/a', 'long enough'))
+  const serve = async () => {
+    results.length = 0
+    await store.locate([placeholder])
+    const opened = await store.get({ ...ref('acme/a'), version: 1 }, new AbortController().signal)
+    opened.value.dispose()
+    return [opened.stale, ...results]
+  }
+
+  t.same(await serve(), [undefined, 'miss'])
+  t.same(await serve(), [undefined, 'hit'])
+  isBroken = true
+  t.same(await serve(), [undefined, 'hit'], 'within the half second of the last answer')
+  clock.advance(500)
+  t.same(await serve(), [true, 'stale'])
+  t.same(await serve(), [true, 'stale'])
+  isBroken = false
+  clock.advance(500)
+  t.same(await serve(), [undefined, 'hit'])
+})
+
 t.test('with maxStale 0 nothing is served while the database cannot be asked', async t => {
   const clock = manualClock()
   const broken = (database: Database): Database => ({

@@ -50,7 +50,7 @@ export type TestStoreOptions = {
   readonly clock?: Clock
   readonly wrap?: (database: Database) => Database
   readonly writer?: 'here' | 'thread'
-} & Pick<EmbeddedOptions, 'cacheBytes' | 'maxStale'>
+} & Pick<EmbeddedOptions, 'cacheBytes' | 'maxStale' | 'onCache'>
 
 export async function aStore(t: Test, options: TestStoreOptions = {}): Promise<TestStore> {
   const { directory = aDirectory(t), provider = aProvider(), clock = manualClock(), wrap } = options
@@ -66,10 +66,12 @@ export async function aStore(t: Test, options: TestStoreOptions = {}): Promise<T
 function boundsOf({
   cacheBytes,
   maxStale,
-}: TestStoreOptions): Pick<EmbeddedOptions, 'cacheBytes' | 'maxStale'> {
+  onCache,
+}: TestStoreOptions): Pick<EmbeddedOptions, 'cacheBytes' | 'maxStale' | 'onCache'> {
   return {
     ...(cacheBytes === undefined ? {} : { cacheBytes }),
     ...(maxStale === undefined ? {} : { maxStale }),
+    ...(onCache === undefined ? {} : { onCache }),
   }
 }
 

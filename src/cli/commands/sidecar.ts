@@ -70,6 +70,7 @@ function formatStatus(report: Status, output: Output): string {
         ? 'none'
         : `${policy.rules} rules, ${policy.callers} callers, ${policy.hash.slice(0, 15)}…, since ${formatTime(policy.loadedAt)}`,
     ],
+    ...(report.policyFault === undefined ? [] : [['policy fault', report.policyFault] as [string, string]]),
     ['CA', `until ${formatTime(report.caExpiresAt)}`],
     ['halted', report.halted.length === 0 ? 'nothing' : report.halted.join(', ')],
     [
