@@ -5,13 +5,12 @@
  * closes the connection and whatever was sent after it is discarded unread (A13). An intercepted tunnel is answered 200 before
  * the upstream is dialled, so that errors are told inside TLS; a blind one only after.
  */
-import type { Socket } from 'node:net'
 import { unreachable } from '../base/assert.ts'
 import { CloakroomError } from '../base/errors.ts'
-import type { Caller, Presented } from '../model/caller.ts'
 import type { ConnectionDecision } from '../model/decision.ts'
 import { parseAuthority, type Target, targetOf } from '../model/target.ts'
-import type { ExchangeDeps } from './exchange.ts'
+import { accept, type PlannedTunnel } from './accept.ts'
+import type { ExchangeDeps } from './exchange-deps.ts'
 import type { Http1Connection } from './http1.ts'
 import type { Inbound } from './inbound.ts'
 import { type InterceptDeps, intercept } from './intercept.ts'
@@ -27,14 +26,6 @@ export type ConnectDeps = InterceptDeps &
     /** Tells metrics how a CONNECT ended up. */
     readonly onTunnel: (mode: 'intercept' | 'passthrough', result: 'opened' | 'refused' | 'failed') => void
   }
-
-/** A tunnel before its first byte says which protocol it carries. */
-export type PlannedTunnel = {
-  readonly presented: Presented
-  readonly caller: Caller
-  readonly https: Target
-  readonly http: Target
-}
 
 /** `target` is the one of the two schemes that the decision was made for. */
 type Plan = {
@@ -125,23 +116,4 @@ function plan(deps: ConnectDeps, inbound: Inbound, exchange: OpenExchange): Plan
   return isForHttp
     ? { tunnel, decision: forHttp, target: http }
     : { tunnel, decision: forHttps, target: https }
-}
-
-const ESTABLISHED = Buffer.from('HTTP/1.1 200 Connection Established\r\n\r\n', 'latin1')
-
-/** Answers 200 and takes the socket; bytes that came with CONNECT are put back, so that none is lost (peers.md 7). */
-export function accept(connection: Http1Connection): Socket {
-  const { socket, early } = acceptEarly(connection)
-  if (early.length > 0) socket.unshift(early)
-  return socket
-}
-
-/** As accept; bytes that came with CONNECT are given apart, as nothing can be put back once the caller has half-closed. */
-export function acceptEarly(connection: Http1Connection): {
-  readonly socket: Socket
-  readonly early: Buffer
-} {
-  const { socket, rest } = connection.detach()
-  socket.write(ESTABLISHED)
-  return { socket: socket as Socket, early: rest } // real sockets only: in a tunnel CONNECT is refused by its method
 }

@@ -5,16 +5,11 @@
  * Nothing fetches a secret without a permit (SECURITY I2), nothing leaves before it is written down (I3), one record an exchange
  * (I8). CONNECT, absolute-form and relay are adapters to this function: there is no second way out (decisions.md 11).
  */
-import type { Clock } from '../base/clock.ts'
 import { CloakroomError, isError } from '../base/errors.ts'
-import type { Log } from '../base/log.ts'
-import type { HeadLimits } from '../http1/head.ts'
-import type { Caller, Identified, Presented } from '../model/caller.ts'
-import type { Ask, ConnectionDecision, Decision, Found, Permit } from '../model/decision.ts'
-import type { AuditTrail, ExchangeObserver } from '../model/exchange.ts'
+import type { Caller } from '../model/caller.ts'
+import type { Found, Permit } from '../model/decision.ts'
 import type { RequestHead } from '../model/message.ts'
 import { headerValues } from '../model/message.ts'
-import type { SecretInfo, SecretValue } from '../model/secret.ts'
 import { formatTarget, type Target } from '../model/target.ts'
 import { parseTenantId, type TenantId } from '../model/tenant.ts'
 import { findInHead } from '../swap/find.ts'
@@ -22,55 +17,12 @@ import { createBodyGuard } from '../swap/guard.ts'
 import type { SentForm } from '../swap/head.ts'
 import { arm, isRedacted } from './arm.ts'
 import { guardBody } from './body.ts'
-import { forward, type Lease, type UpstreamAnswer } from './forward.ts'
-import type { HaltSwitch } from './halt.ts'
+import type { ExchangeDeps, OpenedSecret, PolicySnapshot } from './exchange-deps.ts'
+import { forward, type UpstreamAnswer } from './forward.ts'
 import type { Inbound } from './inbound.ts'
-import type { CallerPlaces, GuessBudget, RuleLimiter } from './limits.ts'
-import type { Live } from './live.ts'
 import { OpenExchange } from './open-exchange.ts'
-import { type OpenedSecret, protect } from './protect.ts'
+import { protect } from './protect.ts'
 import { validate } from './validate.ts'
-
-/** The policy of one exchange: a snapshot that a reload does not change. */
-export interface PolicySnapshot {
-  readonly hash: string
-  identify(presented: Presented): Identified
-  decide(ask: Ask): Decision
-  /** What to do with a tunnel, before any inner request. */
-  connection(caller: Caller, target: Target): ConnectionDecision
-}
-
-/** What the exchange needs of the rest of the house; app.ts gives it. */
-export type ExchangeDeps = {
-  readonly clock: Clock
-  readonly log: Log
-  /** @throws POLICY_NOT_LOADED */
-  readonly policy: () => PolicySnapshot
-  /** Who is shown behind a request, for every request anew. @throws IDENTITY_* */
-  readonly presented: (inbound: Inbound) => Presented
-  readonly secrets: {
-    locate(placeholders: readonly string[]): Promise<readonly (SecretInfo | undefined)[]>
-    resolve(permit: Permit, signal: AbortSignal): Promise<ReadonlyMap<string, OpenedSecret>>
-  }
-  readonly fingerprint: (value: SecretValue) => string
-  readonly audit: AuditTrail
-  /** A connection to the target that nobody of another key has used or will use (security.md A11). */
-  readonly acquire: (wish: { key: string; target: Target; signal: AbortSignal }) => Promise<Lease>
-  readonly observe: ExchangeObserver
-  readonly live: Live
-  readonly halt: HaltSwitch
-  readonly limiter: RuleLimiter
-  /** Requests in flight, of all callers and of each. */
-  readonly places: CallerPlaces
-  readonly guesses: GuessBudget
-  readonly limits: ExchangeLimits
-}
-
-export type ExchangeLimits = {
-  readonly responseHead: HeadLimits
-  readonly upstreamHead: number
-  readonly idle: number
-}
 
 export async function handleExchange(deps: ExchangeDeps, inbound: Inbound): Promise<void> {
   const exchange = new OpenExchange(deps, inbound) // 1. the record exists before anything can fail
@@ -170,7 +122,7 @@ function decide(
     }),
   )
   if (decision.kind === 'deny') {
-    exchange.denied(decision)
+    exchange.denied(decision, found)
     if (decision.as === 'refused') throw new CloakroomError('SWAP_REFUSED', {})
     if (decision.as === 'tenant') throw new CloakroomError('IDENTITY_TENANT', {})
     throw new CloakroomError('POLICY_DENIED', { rule: decision.rule, reason: decision.reason })

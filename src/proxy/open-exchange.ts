@@ -9,19 +9,18 @@ import { CloakroomError, isError } from '../base/errors.ts'
 import { describeCause } from '../base/log.ts'
 import type { ReceivedRequestHead } from '../http1/head.ts'
 import type { Presented } from '../model/caller.ts'
-import type { Decision, Permit, Reason } from '../model/decision.ts'
+import type { Decision, Found, Permit, Reason } from '../model/decision.ts'
 import type { ExchangeRecord, PhaseTimes } from '../model/exchange.ts'
 import type { RequestHead, ResponseHead } from '../model/message.ts'
 import { formatSecretRef, type SecretValue } from '../model/secret.ts'
 import { formatTarget, type Target } from '../model/target.ts'
-import type { ExchangeDeps } from './exchange.ts'
+import type { ExchangeDeps, OpenedSecret } from './exchange-deps.ts'
 import { stripResponse } from './hop-by-hop.ts'
 import type { Inbound } from './inbound.ts'
 import type { Open } from './live.ts'
 import { maskedHost, maskedMethod, maskedPath, queryKeys, traceId } from './masked.ts'
 import { closesConnection, failedOutcome, reasonOf } from './outcome.ts'
-import type { OpenedSecret } from './protect.ts'
-import { newRecord, report, swapRecords } from './record.ts'
+import { newRecord, refusedPlaceholders, report, swapRecords } from './record.ts'
 import { problem } from './respond.ts'
 
 type Disposable = { dispose(): void }
@@ -97,7 +96,8 @@ export class OpenExchange {
     this.open.presented = presented
   }
 
-  denied(decision: Extract<Decision, { kind: 'deny' }>): void {
+  denied(decision: Extract<Decision, { kind: 'deny' }>, found: readonly Found[] = []): void {
+    if (decision.as === 'refused') this.record.refused = refusedPlaceholders(found, decision.tenant)
     this.record.rule = decision.rule
     if (decision.tenant !== undefined) this.record.tenant = decision.tenant
     this.#reason = decision.reason

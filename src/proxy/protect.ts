@@ -13,20 +13,13 @@ import {
   type ResponseHead,
   withoutHeaders,
 } from '../model/message.ts'
-import type { SecretValue } from '../model/secret.ts'
 import { createRedactor } from '../redact/redactor.ts'
 import type { SentForm } from '../swap/head.ts'
 import { replaceInBody } from './body.ts'
+import type { OpenedSecret } from './exchange-deps.ts'
 import type { UpstreamAnswer } from './forward.ts'
 import { stripResponse } from './hop-by-hop.ts'
 import type { OpenExchange } from './open-exchange.ts'
-
-export type OpenedSecret = {
-  readonly value: SecretValue
-  readonly placeholder: string
-  readonly shape: string
-  readonly stale?: true
-}
 
 export type Protection = {
   readonly redact: boolean

@@ -7,11 +7,13 @@ import { invariant } from '../base/assert.ts'
 import type { CloakroomError } from '../base/errors.ts'
 import { describeCause, type Log } from '../base/log.ts'
 import { newRequestId } from '../base/random.ts'
-import { formatLocation, type Permit } from '../model/decision.ts'
-import type { Entrance, ExchangeRecord, SwapRecord } from '../model/exchange.ts'
+import { type Found, formatLocation, type Location, type Permit } from '../model/decision.ts'
+import type { Entrance, ExchangeRecord, RefusedPlaceholder, SwapRecord } from '../model/exchange.ts'
 import { formatSecretRef, type SecretValue } from '../model/secret.ts'
+import type { TenantId } from '../model/tenant.ts'
+import { mayHoldPlaceholder } from '../swap/disguise.ts'
 import { maskPlaceholder } from '../swap/placeholder.ts'
-import type { OpenedSecret } from './protect.ts'
+import type { OpenedSecret } from './exchange-deps.ts'
 
 /** A record of which nothing is known yet but how it came. `now`: milliseconds since 1970. */
 export function newRecord(entrance: Entrance, now: number): ExchangeRecord {
@@ -48,6 +50,26 @@ export function swapRecords(
       ...(opened.stale && { stale: true }),
     }
   })
+}
+
+const MOST_REFUSED = 4
+
+/** What may be written down of placeholders that policy refused; a secret of another tenant than the request's is not named. */
+export function refusedPlaceholders(
+  found: readonly Found[],
+  tenant: TenantId | undefined,
+): readonly RefusedPlaceholder[] {
+  return found.slice(0, MOST_REFUSED).map(({ placeholder, location, info }) => ({
+    ...(info !== undefined && info.ref.tenant === tenant ? { secret: formatSecretRef(info.ref) } : {}),
+    placeholder: maskPlaceholder(placeholder),
+    ...(location === undefined ? {} : { in: maskedLocation(location) }),
+  }))
+}
+
+// The name of a header or a parameter is the caller's text, and may itself hold a placeholder (K4).
+function maskedLocation(location: Location): string {
+  const text = formatLocation(location)
+  return mayHoldPlaceholder(text) ? `${location.in}.[masked]` : text
 }
 
 type Failure = {
