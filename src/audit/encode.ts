@@ -8,7 +8,7 @@
  */
 import { invariant } from '../base/assert.ts'
 import { AUDIT_EVENTS } from '../model/audit-event.ts'
-import type { AuditFields, ExchangeRecord, SwapRecord } from '../model/exchange.ts'
+import type { AuditFields, ExchangeRecord, RefusedPlaceholder, SwapRecord } from '../model/exchange.ts'
 
 /** The largest line, newline included; a reader may rely on it. */
 export const MAX_LINE_BYTES = 4096
@@ -17,6 +17,7 @@ export const MAX_LINE_BYTES = 4096
 const CAPS = { name: 64, policy: 80, target: 300, method: 32, path: 256, query: 64, location: 96, error: 48 }
 const MAX_QUERY_NAMES = 8
 const SWAPS_BYTES = 1600
+const MAX_REFUSED = 4
 const NOTE_BYTES = 3400
 const NOTE_STRING = 512
 
@@ -77,6 +78,7 @@ function ending(record: Readonly<ExchangeRecord>): string {
   if (outcome?.status !== undefined) text += `,"status":${whole(outcome.status)}`
   if (outcome?.error !== undefined) text += `,"error":${quote(outcome.error, CAPS.error)}`
   if (outcome?.reason !== undefined) text += `,"reason":${quote(outcome.reason, CAPS.error)}`
+  text += refusedOf(record)
   if (record.observed !== undefined) text += `,"observed":${quote(record.observed, CAPS.error)}`
   text += `,"bytes":{"upstream":${whole(record.bytesToUpstream)},"caller":${whole(record.bytesToCaller)}}`
   if (record.redactions > 0) text += `,"redactions":${whole(record.redactions)}`
@@ -185,6 +187,19 @@ function packSwaps(swaps: readonly SwapRecord[]): string[][] {
 
 function encodeSwap(swap: SwapRecord): string {
   return `{"secret":${quote(swap.secret, 2 * CAPS.name)},"version":${whole(swap.version)},"placeholder":${quoteMasked(swap.placeholder)},"in":${quote(swap.in, CAPS.location)},"fingerprint":${quote(swap.fingerprint, CAPS.name)}}`
+}
+
+// Where there are swaps, policy refused nothing; together they would not fit into a line.
+function refusedOf({ refused, swaps }: Readonly<ExchangeRecord>): string {
+  if (refused === undefined || refused.length === 0 || swaps.length > 0) return ''
+  return `,"refused":[${refused.slice(0, MAX_REFUSED).map(encodeRefused).join(',')}]`
+}
+
+function encodeRefused({ secret, placeholder, in: place }: RefusedPlaceholder): string {
+  const members = [`"placeholder":${quote(placeholder, CAPS.name)}`]
+  if (secret !== undefined) members.unshift(`"secret":${quote(secret, 2 * CAPS.name)}`)
+  if (place !== undefined) members.push(`"in":${quote(place, CAPS.location)}`)
+  return `{${members.join(',')}}`
 }
 
 // Numbers are ours, but a NaN would make a line that is not JSON.

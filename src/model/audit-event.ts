@@ -44,6 +44,9 @@ export type AuditSwap = {
   readonly fingerprint: string
 }
 
+/** One placeholder of a refused request; `secret` where the caller may know it, `in` where one may stand. */
+export type AuditRefused = { readonly secret?: string; readonly placeholder: string; readonly in?: string }
+
 /** Who asked for what; members that are not known are absent. */
 export type AuditSubject = {
   readonly request: string
@@ -78,6 +81,8 @@ export type OutcomeEvent = AuditFrame &
     readonly status?: number
     readonly error?: string
     readonly reason?: string
+    /** The placeholders of a request that was refused for them: at most four. */
+    readonly refused?: readonly AuditRefused[]
     readonly observed?: string
     readonly bytes?: { readonly upstream: number; readonly caller: number }
     readonly redactions?: number

@@ -26,6 +26,16 @@ export type SwapRecord = {
   readonly stale?: true
 }
 
+/** A placeholder of a request that was refused for what its placeholders are. */
+export type RefusedPlaceholder = {
+  /** `tenant/name`; absent when the store knows none, or the caller may not act for its tenant. */
+  readonly secret?: string
+  /** Masked, as in SwapRecord; `…` for one that is damaged. */
+  readonly placeholder: string
+  /** As policy writes it; absent where no placeholder may ever stand. */
+  readonly in?: string
+}
+
 /**
  * How an exchange ended.
  *
@@ -69,6 +79,8 @@ export type ExchangeRecord = {
   /** W3C trace id of the request's traceparent, when it is well-formed. */
   trace?: string
   swaps: readonly SwapRecord[]
+  /** What the request held, where policy refused it for that. */
+  refused?: readonly RefusedPlaceholder[]
   /** Set when a rule in observe mode let through what it would have denied. */
   observed?: Reason
   /** True from the moment that the first byte of the request may have been written to the upstream. */

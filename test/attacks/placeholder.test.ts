@@ -66,6 +66,22 @@ t.test(
   },
 )
 
+t.test('the record of a refusal names the secret and the place, and no placeholder whole', async t => {
+  const { sidecar, placeholder } = await anArena(t, { config: MANY_GUESSES, level: 'error' })
+
+  await sendInTunnel(sidecar, get('/', [`X-Other: ${placeholder}`]))
+  const misplaced = await lastRecord(sidecar, { event: 'refused' })
+  await sendInTunnel(sidecar, get(`/?${placeholder}=${placeholder}`))
+  await sendInTunnel(sidecar, get('/', [`${placeholder}: ${placeholder}`]))
+  const records = await recordsOf(sidecar)
+
+  t.match(misplaced, {
+    reason: 'placeholder_misplaced',
+    refused: [{ secret: /^\w+\/\w+$/, placeholder: `xclk_r…${placeholder.slice(-4)}`, in: 'header.x-other' }],
+  })
+  t.notMatch(JSON.stringify(records).toLowerCase(), placeholder.slice(6, 20).toLowerCase())
+})
+
 t.test(
   'a damaged placeholder where a rule names it gets the one answer, and a reason of its own in the record',
   async t => {
@@ -81,7 +97,10 @@ t.test(
     for (const text of damaged) {
       const answer = await sendInTunnel(sidecar, get('/', [`Authorization: Bearer ${text}`]))
       t.equal(withoutIdAndDate(answer), withoutIdAndDate(misplaced))
-      t.match(await lastRecord(sidecar, { event: 'refused' }), { reason: 'placeholder_damaged' })
+      t.match(await lastRecord(sidecar, { event: 'refused' }), {
+        reason: 'placeholder_damaged',
+        refused: [{ placeholder: '…' }],
+      })
     }
 
     t.equal(upstream.connections, 0)

@@ -200,6 +200,15 @@ t.test(
   },
 )
 
+t.test('a refusal names at most four placeholders, and the line stays within its bounds', async t => {
+  for (const text of HOSTILE) {
+    const refused = Array.from({ length: 9 }, () => ({ secret: text, placeholder: text, in: text }))
+    const line = lineOf(encodeOutcome({ ...everywhere(text), swaps: [], refused }))
+    t.equal(faultOf(line), undefined, `string ${HOSTILE.indexOf(text)}`)
+    t.equal(JSON.parse(line).refused.length, 4)
+  }
+})
+
 t.test('every reason is written whole', async t => {
   for (const reason of REASONS) {
     const outcome = { kind: 'denied', status: 403, error: 'SWAP_REFUSED', reason } as const
