@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net'
 import type { Caller, Presented } from '../model/caller.ts'
 import type { Target } from '../model/target.ts'
-import type { Http1Connection } from './http1.ts'
+import type { CallerConnection } from './http1-options.ts'
 
 /** A tunnel before its first byte says which protocol it carries. */
 export type PlannedTunnel = {
@@ -17,14 +17,14 @@ export type PlannedTunnel = {
 const ESTABLISHED = Buffer.from('HTTP/1.1 200 Connection Established\r\n\r\n', 'latin1')
 
 /** Answers 200 and takes the socket; bytes that came with CONNECT are put back, so that none is lost (peers.md 7). */
-export function accept(connection: Http1Connection): Socket {
+export function accept(connection: CallerConnection): Socket {
   const { socket, early } = acceptEarly(connection)
   if (early.length > 0) socket.unshift(early)
   return socket
 }
 
 /** As accept; bytes that came with CONNECT are given apart, as nothing can be put back once the caller has half-closed. */
-export function acceptEarly(connection: Http1Connection): {
+export function acceptEarly(connection: CallerConnection): {
   readonly socket: Socket
   readonly early: Buffer
 } {

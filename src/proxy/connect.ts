@@ -11,7 +11,7 @@ import type { ConnectionDecision } from '../model/decision.ts'
 import { parseAuthority, type Target, targetOf } from '../model/target.ts'
 import { accept, type PlannedTunnel } from './accept.ts'
 import type { ExchangeDeps } from './exchange-deps.ts'
-import type { Http1Connection } from './http1.ts'
+import type { CallerConnection } from './http1-options.ts'
 import type { Inbound } from './inbound.ts'
 import { type InterceptDeps, intercept } from './intercept.ts'
 import type { CallerPlaces } from './limits.ts'
@@ -38,7 +38,7 @@ type Plan = {
 export async function handleConnect(
   deps: ConnectDeps,
   inbound: Inbound,
-  connection: Http1Connection,
+  connection: CallerConnection,
 ): Promise<void> {
   const exchange = new OpenExchange(deps.exchange, inbound)
   exchange.record.entrance = 'tunnel'

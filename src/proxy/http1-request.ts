@@ -20,7 +20,7 @@ import {
   type ResponseHead,
 } from '../model/message.ts'
 import { CallerProbe } from './caller-probe.ts'
-import type { Http1Connection } from './http1.ts'
+import type { CallerConnection } from './http1-options.ts'
 import type { ConnectionFacts, Inbound, RespondOptions } from './inbound.ts'
 
 /** What stands behind a head: a body, or why there is no request. */
@@ -37,7 +37,7 @@ export class Http1Request implements Inbound {
   readonly body: BodySource
   readonly startedAt: number
   readonly refused: CloakroomError | undefined
-  readonly #connection: Http1Connection
+  readonly #connection: CallerConnection
   #gone: ((cause: unknown) => void) | undefined
   #goneCause: unknown
   #answer: BodySource | undefined
@@ -47,7 +47,7 @@ export class Http1Request implements Inbound {
   readonly #probe: CallerProbe
   #state: 'open' | 'responding' | 'done' | 'reset' = 'open'
 
-  constructor(connection: Http1Connection, head: ReceivedRequestHead, found: FoundBody) {
+  constructor(connection: CallerConnection, head: ReceivedRequestHead, found: FoundBody) {
     this.#connection = connection
     this.facts = connection.options.facts
     this.head = head

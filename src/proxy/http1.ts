@@ -11,7 +11,7 @@ import { kib } from '../base/size.ts'
 import { requestFraming } from '../http1/framing.ts'
 import { parseRequestHead, type ReceivedRequestHead } from '../http1/head.ts'
 import { type BodyConnection, RequestBody } from './http1-body.ts'
-import type { Http1Limits, Http1Options } from './http1-options.ts'
+import type { CallerConnection, Http1Limits, Http1Options } from './http1-options.ts'
 import { type FoundBody, Http1Request } from './http1-request.ts'
 import { Linger } from './linger.ts'
 import { Watchdog } from './watchdog.ts'
@@ -24,7 +24,7 @@ const NO_HEAD: ReceivedRequestHead = { method: '', rawTarget: '', minor: 1, head
 
 type Phase = 'head' | 'exchange' | 'linger' | 'closed' | 'detached'
 
-export class Http1Connection {
+export class Http1Connection implements CallerConnection {
   readonly socket: Duplex
   readonly options: Http1Options
   readonly #watchdog: Watchdog

@@ -14,6 +14,7 @@ import { type ConnectDeps, handleConnect } from './connect.ts'
 import { handleExchange } from './exchange.ts'
 import type { ExchangeDeps } from './exchange-deps.ts'
 import { Http1Connection, type Http1Limits } from './http1.ts'
+import type { CallerConnection } from './http1-options.ts'
 import type { Inbound } from './inbound.ts'
 import type { Live } from './live.ts'
 import { resetSocket } from './reset.ts'
@@ -144,7 +145,7 @@ function onConnection(deps: ListenerDeps, socket: Socket): void {
   deps.connections.add(connection)
 }
 
-function serveFront(deps: ListenerDeps, inbound: Inbound, connection: Http1Connection): Promise<void> {
+function serveFront(deps: ListenerDeps, inbound: Inbound, connection: CallerConnection): Promise<void> {
   const isConnect = inbound.head.method === 'CONNECT' && deps.connect !== undefined
   return isConnect ? handleConnect(deps.connect, inbound, connection) : handleExchange(deps.exchange, inbound)
 }

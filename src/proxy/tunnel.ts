@@ -11,7 +11,7 @@ import { CloakroomError } from '../base/errors.ts'
 import { isIpHost, parseHost, type Target } from '../model/target.ts'
 import { MAX_CLIENT_HELLO, parseClientHello } from '../tls/client-hello.ts'
 import { acceptEarly } from './accept.ts'
-import type { Http1Connection } from './http1.ts'
+import type { CallerConnection } from './http1-options.ts'
 import type { OpenExchange } from './open-exchange.ts'
 import { resetSocket } from './reset.ts'
 import { Watchdog } from './watchdog.ts'
@@ -29,7 +29,7 @@ export type TunnelDeps = {
 
 type Tunnel = {
   readonly exchange: OpenExchange
-  readonly connection: Http1Connection
+  readonly connection: CallerConnection
   readonly target: Target
   /** Called after the dial: throws when the tunnel is no longer allowed. */
   readonly check: () => void

@@ -5,15 +5,19 @@ import fc from 'fast-check'
 import t from 'tap'
 import { CloakroomError } from '../../src/base/errors.ts'
 import { createReplacer } from '../../src/base/replacer.ts'
+import { Permit } from '../../src/model/decision.ts'
 import type { BodySink, BodySource, HeaderList } from '../../src/model/message.ts'
+import { SecretValue } from '../../src/model/secret.ts'
 import { guardBody, replaceInBody } from '../../src/proxy/body.ts'
 import { CallerProbe } from '../../src/proxy/caller-probe.ts'
 import { stripRequest, stripResponse } from '../../src/proxy/hop-by-hop.ts'
 import { Live, type Open } from '../../src/proxy/live.ts'
+import { swapRecords } from '../../src/proxy/record.ts'
 import { Watchdog } from '../../src/proxy/watchdog.ts'
 import { createBodyGuard } from '../../src/swap/guard.ts'
 import { mintPlaceholder } from '../../src/swap/placeholder.ts'
 import { manualClock } from '../support/clock.ts'
+import { ref, tenant } from '../support/store.ts'
 
 t.test('a watchdog expires once, at its delay after the last touch', async t => {
   const clock = manualClock()
@@ -317,4 +321,17 @@ t.test('a body that fails fails its sink once, and nothing comes after', async t
 
   t.equal(seen.failed, cause)
   t.equal(seen.bytes.length, 0)
+})
+
+t.test('the record of a swap says that its credential came from a store that could not be asked', async t => {
+  const placeholder = mintPlaceholder()
+  const secret = { ...ref('acme/token'), version: 1 }
+  const terms = { rule: 'r', redact: true, limits: undefined, observed: undefined }
+  const permit = Permit.grant(terms, tenant('acme'), [{ placeholder, secret, location: { in: 'path' } }])
+  const opened = { value: new SecretValue(Buffer.from('long enough')), placeholder, shape: '' }
+  const marks = (values: typeof opened & { stale?: true }) =>
+    swapRecords(permit, new Map([[placeholder, values]]), () => 'hmac:').map(swap => swap.stale)
+
+  t.same(marks(opened), [undefined])
+  t.same(marks({ ...opened, stale: true }), [true])
 })

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import t from 'tap'
 import { CloakroomError } from '../../src/base/errors.ts'
-import type { Http1Connection } from '../../src/proxy/http1.ts'
+import type { CallerConnection } from '../../src/proxy/http1-options.ts'
 import type { OpenExchange } from '../../src/proxy/open-exchange.ts'
 import { runTunnel } from '../../src/proxy/tunnel.ts'
 import { manualClock } from '../support/clock.ts'
@@ -49,7 +49,7 @@ function aTunnel(check: () => void = () => undefined) {
   } as unknown as OpenExchange
   const connection = {
     detach: () => ({ socket: caller.socket, rest: Buffer.from('early') }),
-  } as unknown as Http1Connection
+  } as unknown as CallerConnection
   const clock = manualClock()
   const running = runTunnel(
     {
