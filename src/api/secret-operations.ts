@@ -19,7 +19,8 @@ export type SecretReport = {
   /** `tenant/name`. */
   readonly secret: string
   readonly version: number
-  readonly state: SecretState
+  /** `expired`: active, and its time is over. */
+  readonly state: SecretState | 'expired'
   readonly targets: readonly string[]
   readonly createdAt: number
   readonly updatedAt: number
@@ -32,6 +33,8 @@ export type PutReport = {
   readonly version: number
   readonly placeholder: string
   readonly targets: readonly string[]
+  /** Targets that the version before had. */
+  readonly removed: readonly string[]
   readonly expiresAt?: number
 }
 
@@ -47,7 +50,10 @@ const newSecret = v.strictObject({
   /** null: never. */
   expiresAt: v.optional(v.nullable(instant)),
   notBefore: v.optional(instant),
+  /** Adds `targets` to those that the secret has; without it a target that is new is refused. */
   widen: v.optional(v.boolean()),
+  /** Keeps `targets` alone; without it a target that is missing is refused. */
+  narrow: v.optional(v.boolean()),
   force: v.optional(v.boolean()),
 })
 type NewSecret = v.InferOutput<typeof newSecret>
@@ -63,6 +69,7 @@ export const SECRET_OPERATIONS = {
       secret: formatSecretRef(put.secret),
       targets: put.targets,
       widen: put.widen,
+      narrow: put.narrow,
       force: put.force,
     }),
     run: putOne,
@@ -89,7 +96,7 @@ export const SECRET_OPERATIONS = {
   }),
   'secret.get': read({
     params: oneSecret,
-    run: async (deps, { secret }) => describe(await deps.secrets.describe(secret)),
+    run: async (deps, { secret }) => describe(await deps.secrets.describe(secret), deps.clock.now()),
   }),
   'secret.list': read({
     params: v.strictObject({
@@ -97,7 +104,8 @@ export const SECRET_OPERATIONS = {
       after: v.optional(v.string()),
       limit: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MOST_LISTED)), MOST_LISTED),
     }),
-    run: async (deps, query) => (await deps.secrets.list(withoutAbsent(query))).map(summarize),
+    run: async (deps, query) =>
+      (await deps.secrets.list(withoutAbsent(query))).map(found => summarize(found, deps.clock.now())),
   }),
   'secret.versions': read({
     params: oneSecret,
@@ -176,13 +184,15 @@ function withoutAbsent<T extends object>(given: T): { [K in keyof T]: Exclude<T[
   return Object.fromEntries(present) as { [K in keyof T]: Exclude<T[K], undefined> }
 }
 
-function putReport({ ref, placeholder, targets, expiresAt }: PutResult): PutReport {
-  const report = { secret: formatSecretRef(ref), version: ref.version, placeholder, targets }
+function putReport({ ref, placeholder, targets, removed, expiresAt }: PutResult): PutReport {
+  const report = { secret: formatSecretRef(ref), version: ref.version, placeholder, targets, removed }
   return expiresAt === undefined ? report : { ...report, expiresAt }
 }
 
-function summarize(found: SecretSummary): SecretReport {
-  const { ref, state, targets, createdAt, updatedAt, expiresAt, notBefore } = found
+function summarize(found: SecretSummary, now: number): SecretReport {
+  const { ref, targets, createdAt, updatedAt, expiresAt, notBefore } = found
+  const isOver = found.state === 'active' && expiresAt !== undefined && expiresAt <= now
+  const state: SecretReport['state'] = isOver ? 'expired' : found.state
   const report = { secret: formatSecretRef(ref), version: ref.version, state, targets, createdAt, updatedAt }
   return {
     ...report,
@@ -191,11 +201,14 @@ function summarize(found: SecretSummary): SecretReport {
   }
 }
 
-function describe(found: SecretDescription): SecretReport & {
+function describe(
+  found: SecretDescription,
+  now: number,
+): SecretReport & {
   readonly shape: string
   readonly masked: string
   readonly maskedPlaceholder: string
 } {
   const { shape, masked, maskedPlaceholder } = found
-  return { ...summarize(found), shape, masked, maskedPlaceholder }
+  return { ...summarize(found, now), shape, masked, maskedPlaceholder }
 }

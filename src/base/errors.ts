@@ -251,6 +251,13 @@ export const ERRORS = {
     text: (d: { secret: string; added: string }) => `${d.secret} would gain the target ${d.added}`,
     hint: 'repeat with --widen if the secret really may be sent there',
   },
+  SECRET_TARGETS_NARROWED: {
+    status: 409,
+    source: 'operator',
+    retry: false,
+    text: (d: { secret: string; removed: string }) => `${d.secret} would lose the target ${d.removed}`,
+    hint: 'repeat with --narrow to keep only the targets given, or with --widen to add to those it has',
+  },
   SECRET_INVALID: {
     status: 422,
     source: 'operator',
@@ -523,6 +530,13 @@ export const ERRORS = {
     retry: true,
     text: (d: { directory: string }) => `another process holds ${d.directory}`,
     hint: 'a sidecar that runs takes changes through its admin socket: is admin.socket in the config the one it uses?',
+  },
+  STORAGE_MISSING: {
+    status: 0,
+    source: 'operator',
+    retry: false,
+    text: (d: { file: string }) => `the store ${d.file} is gone, and the audit log beside it is not`,
+    hint: 'restore the store from a backup; for an empty one run "cloakroom init" in another directory',
   },
   STORAGE_UNSAFE: {
     status: 0,

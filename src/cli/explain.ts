@@ -113,7 +113,12 @@ async function foundOf(
     return {
       placeholder: secret,
       location,
-      info: { ref: { tenant, name, version }, targets, state, ...times },
+      info: {
+        ref: { tenant, name, version },
+        targets,
+        state: state === 'expired' ? 'active' : state, // its times say so
+        ...times,
+      },
     }
   } catch (cause) {
     if (cause instanceof CloakroomError && cause.code === 'SECRET_NOT_FOUND') {

@@ -44,7 +44,7 @@ export type PlannedPut = {
 // As many as KV v2 of Vault keeps. Older ones are of no use to an exchange and only widen what a stolen store holds.
 const MAX_VERSIONS = 10
 
-/** @param request - checked by acceptance.ts. @throws SECRET_INVALID, SECRET_TARGETS_WIDENED, SECRET_TAMPERED */
+/** @param request - checked by acceptance.ts. @throws SECRET_INVALID, SECRET_TARGETS_*, SECRET_TAMPERED */
 export async function planPut(
   deps: PutDeps,
   request: PutRequest,
@@ -92,7 +92,7 @@ function planFirst(deps: PutDeps, request: PutRequest, step: Step): PlannedPut {
   return {
     secret,
     statements: [insertSecret(secret), writeVersion(version)],
-    result: resultOf(request, version, content),
+    result: resultOf(request, version, { content, removed: [] }),
   }
 }
 
@@ -130,7 +130,8 @@ async function planNext(deps: PutDeps, request: PutRequest, step: NextStep): Pro
     ...(await restage(deps, existing, { older, epoch: step.epoch })),
     writeVersion(version),
   ]
-  return { secret, statements, result: resultOf(request, version, content) }
+  const removed = existing.info.targets.filter(target => !targets.includes(target))
+  return { secret, statements, result: resultOf(request, version, { content, removed }) }
 }
 
 /** Opens what is sealed with a value for the sake of the placeholder; the value is gone before this returns. */
@@ -147,10 +148,16 @@ function nextTargets(request: PutRequest, existing: GenuineSecret): readonly str
   if (request.targets === undefined) return kept
   const targets = acceptTargets(request.targets)
   if (targets.length === 0) refuse('a secret needs at least one target')
+  const secret = formatSecretRef(existing.info.ref)
   const added = targets.find(target => !kept.includes(target))
   if (added !== undefined && request.widen !== true) {
-    throw new CloakroomError('SECRET_TARGETS_WIDENED', { secret: formatSecretRef(existing.info.ref), added })
+    throw new CloakroomError('SECRET_TARGETS_WIDENED', { secret, added })
   }
+  if (request.narrow === true) return targets
+  // A target that was forgotten in a list would end an access that somebody relies on: nothing goes without being told to.
+  if (request.widen === true) return acceptTargets([...kept, ...targets])
+  const removed = kept.find(target => !targets.includes(target))
+  if (removed !== undefined) throw new CloakroomError('SECRET_TARGETS_NARROWED', { secret, removed })
   return targets
 }
 
@@ -206,11 +213,16 @@ async function restage(
   return statements
 }
 
-function resultOf(request: PutRequest, version: VersionRow, content: Shown): PutResult {
+function resultOf(
+  request: PutRequest,
+  version: VersionRow,
+  { content, removed }: { readonly content: Shown; readonly removed: readonly string[] },
+): PutResult {
   return {
     ref: { tenant: request.tenant, name: request.name, version: version.version },
     placeholder: content.shape + content.placeholder,
     targets: version.targets,
+    removed,
     expiresAt: version.expiresAt,
   }
 }

@@ -47,8 +47,10 @@ export type PutRequest = {
   /** Milliseconds since 1970; null: never. A new version keeps an expiry that has not passed. */
   readonly expiresAt?: number | null
   readonly notBefore?: number
-  /** Allows targets that the secret did not have. */
+  /** Allows targets that the secret did not have: they are added to those it has. */
   readonly widen?: boolean
+  /** Allows the loss of targets: those given are all that it keeps. */
+  readonly narrow?: boolean
   /** Allows a value that is short, or holds controls or outer spaces. */
   readonly force?: boolean
 }
@@ -58,6 +60,8 @@ export type PutResult = {
   /** As the app holds it: shape and placeholder. */
   readonly placeholder: string
   readonly targets: readonly string[]
+  /** Targets of the version before that this one does not have. */
+  readonly removed: readonly string[]
   readonly expiresAt: number | undefined
 }
 
@@ -99,7 +103,7 @@ export type ImportProgress = { readonly done: number; readonly results: readonly
 
 /** The administrator's view. Every call throws SECRET_STORE_UNAVAILABLE or STORAGE_FAILED when the store does not answer. */
 export interface SecretAdmin {
-  /** Makes a secret, or a new version under the same placeholder. @throws SECRET_INVALID, SECRET_TARGETS_WIDENED */
+  /** Makes a secret, or a new version under the same placeholder. @throws SECRET_INVALID, SECRET_TARGETS_* */
   put(request: PutRequest): Promise<PutResult>
   /** In the order of tenant and name. */
   list(request: ListRequest): Promise<readonly SecretSummary[]>

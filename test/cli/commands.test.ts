@@ -127,6 +127,12 @@ async function secretStory(t: Test, place: Place): Promise<string> {
   const wide = await run(['secret', 'put', 'acme/stripe', '--target', 'https://b.example.com'], CANARY)
   t.equal(wide.code, 1)
   t.match(wide.err, /SECRET_TARGETS_WIDENED.*\n.*--widen/)
+  await run(['secret', 'put', 'acme/two', ...TARGET], CANARY)
+  const two = ['secret', 'put', 'acme/two', '--target', 'https://b.example.com']
+  t.match((await run([...two, '--widen'], CANARY)).err, /api\.example\.com:443 https:\/\/b\.example\.com:443/)
+  t.match((await run(two, CANARY)).err, /SECRET_TARGETS_NARROWED.*api\.example\.com.*\n.*--narrow/)
+  t.match((await run([...two, '--narrow'], CANARY)).err, /\nremoved: https:\/\/api\.example\.com:443\n/)
+  t.equal((await run(['secret', 'delete', 'acme/two', '--yes'])).code, 0)
   t.equal((await run(['secret', 'rotate', 'acme/stripe'], CANARY)).code, 0)
   t.equal((await run(['secret', 'placeholder', 'acme/stripe'])).out, put.out)
 

@@ -166,20 +166,34 @@ function life(t: Test, make: Make): void {
     t.equal((await admin.describe(ref('acme/a'))).state, 'revoked')
   })
 
-  t.test('does not widen targets unless told to, and narrows them freely', async t => {
+  t.test('neither widens nor narrows targets unless told to', async t => {
     const { admin } = await make(t, manualClock())
-    const [a, b] = ['https://a.example.com', 'https://b.example.com']
+    const [a, b, c] = ['https://a.example.com', 'https://b.example.com', 'https://c.example.com']
     await admin.put(aPut('acme/a', 'long enough', { targets: [a] }))
 
     await t.rejects(admin.put(aPut('acme/a', 'long enough', { targets: [a, b] })), {
       code: 'SECRET_TARGETS_WIDENED',
     })
     t.same((await admin.describe(ref('acme/a'))).ref.version, 1)
-    const widened = await admin.put(aPut('acme/a', 'long enough', { targets: [b, a, a], widen: true }))
-    const narrowed = await admin.put(aPut('acme/a', 'long enough', { targets: [b] }))
+    const widened = await admin.put(aPut('acme/a', 'long enough', { targets: [b, b], widen: true }))
+    await t.rejects(admin.put(aPut('acme/a', 'long enough', { targets: [b] })), {
+      code: 'SECRET_TARGETS_NARROWED',
+    })
+    await t.rejects(admin.put(aPut('acme/a', 'long enough', { targets: [c], narrow: true })), {
+      code: 'SECRET_TARGETS_WIDENED',
+    })
+    const same = await admin.put(aPut('acme/a', 'long enough', { targets: [b, a] }))
+    const narrowed = await admin.put(aPut('acme/a', 'long enough', { targets: [b], narrow: true }))
+    const replaced = await admin.put(
+      aPut('acme/a', 'long enough', { targets: [c], narrow: true, widen: true }),
+    )
 
     t.same(widened.targets, ['https://a.example.com:443', 'https://b.example.com:443'])
+    t.same(widened.removed, [])
+    t.same(same.targets, widened.targets)
     t.same(narrowed.targets, ['https://b.example.com:443'])
+    t.same(narrowed.removed, ['https://a.example.com:443'])
+    t.same(replaced.targets, ['https://c.example.com:443'])
   })
 
   t.test('an expiry outlives a rotation unless a new one is given', async t => {

@@ -16,6 +16,7 @@ type PutOptions = {
   readonly expires?: string
   readonly notBefore?: string
   readonly widen?: boolean
+  readonly narrow?: boolean
   readonly force?: boolean
   readonly file?: string
 }
@@ -33,7 +34,8 @@ export const addSecretCommands: AddCommands = (program, perform) => {
     .option('--shape <text>', 'what its placeholder begins with, for SDKs that check: sk_live_')
     .option('--expires <when>', 'a duration from now (90d), a date (2027-01-31), or never')
     .option('--not-before <when>', 'not valid before then')
-    .option('--widen', 'allow targets that the secret did not have')
+    .option('--widen', 'add targets to those that the secret has')
+    .option('--narrow', 'keep the targets given, and no other that the secret had')
     .option('--force', 'allow a value that is short, or holds control characters')
     .option('--file <file>', 'read the value from a file')
     .addHelpText('after', VALUE_HELP)
@@ -97,13 +99,13 @@ const put: Handler<PutOptions> = async ({ context, args, options }) => {
   const secret = argument(args, 0)
   const expiresAt = options.expires === undefined ? undefined : instantOrNever(options.expires)
   const notBefore = options.notBefore === undefined ? undefined : parseInstant(options.notBefore)
-  const { target: targets, shape, widen, force } = options
+  const { target: targets, shape, widen, narrow, force } = options
   return withValue(secret, options.file, async value => {
     const report = await context.withControl(control =>
       control.call('secret.put', {
         secret,
         value,
-        ...given({ targets: targets && [...targets], shape, expiresAt, notBefore, widen, force }),
+        ...given({ targets: targets && [...targets], shape, expiresAt, notBefore, widen, narrow, force }),
       }),
     )
     tellPut(context.output.say, report)
@@ -138,8 +140,9 @@ async function withValue(
   }
 }
 
-function tellPut(say: (text: string) => void, { secret, version, targets }: PutReport): void {
+function tellPut(say: (text: string) => void, { secret, version, targets, removed }: PutReport): void {
   say(`${secret} version ${version}, for ${targets.join(' ')}`)
+  if (removed.length > 0) say(`removed: ${removed.join(' ')}`)
 }
 
 const get: Handler<object> = async ({ context, args }) => {
@@ -181,7 +184,8 @@ const list: Handler<{ tenant?: string }> = async ({ context, options }) => {
 }
 
 function stateOf({ state, expiresAt, notBefore }: SecretReport): string {
-  const expiry = expiresAt === undefined ? '' : `, until ${formatTime(expiresAt)}`
+  const expiry =
+    expiresAt === undefined ? '' : `, ${state === 'expired' ? 'at' : 'until'} ${formatTime(expiresAt)}`
   const start = notBefore === undefined ? '' : `, from ${formatTime(notBefore)}`
   return `${state}${start}${expiry}`
 }
