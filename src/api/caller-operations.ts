@@ -72,6 +72,11 @@ export const CALLER_OPERATIONS = {
         if (removed > 0) await editPolicy(deps, file, text => removeCallerPasswords(text, caller, 1))
         return { caller, removed }
       }
+      // Whoever revoked it meant to end it: a routine replacement of passwords must not undo that.
+      if (known.passwordHashes.length === 0) {
+        const what = `caller ${caller} is revoked, and stays so: add a caller of another name`
+        throw new CloakroomError('CLI_USAGE', { what })
+      }
       const { password, sha256 } = newCallerPassword()
       await editPolicy(deps, file, text => addCallerPassword(text, caller, sha256))
       return { caller, password, file }

@@ -24,6 +24,7 @@ import { openControl } from './control.ts'
 import { type Check, type Finding, failed, ok, type Patient, skipped, warning } from './doctor.ts'
 import { checkHardening, checkRuntimes } from './doctor-machine.ts'
 import { auditFileOf } from './explain.ts'
+import { counted } from './output.ts'
 import { swapForReal } from './self-test.ts'
 
 // The release that this code was written for came out after this day; a clock before it is wrong, and certificates would be too.
@@ -69,7 +70,7 @@ async function checkPolicy({ context }: Patient): Promise<Finding> {
   const policy = await compileFiles(context, [])
   const wrong = runPolicyTests(policy, systemClock.now()).filter(result => !result.ok)
   if (wrong.length > 0) return failed(wrong.map(formatTestResult).join('\n'), 'run "cloakroom policy test"')
-  const text = `${policy.rules.length} rules, ${policy.callers.size} callers, ${policy.tests.length} tests passed`
+  const text = `${counted(policy.rules.length, 'rule')}, ${counted(policy.callers.size, 'caller')}, ${counted(policy.tests.length, 'test')} passed`
   if (policy.rules.length === 0)
     return warning(text, 'nothing is allowed yet: docs/policy.md shows how to write a rule')
   return ok(text)
@@ -139,7 +140,7 @@ async function checkStore({ context, config, control }: Patient): Promise<Findin
   const own = control ?? (await openControl(config, context.log(config)))
   try {
     const found = await own.call('secret.list', { limit: 1000 })
-    return ok(`opens; ${found.length}${found.length === 1000 ? ' or more' : ''} secrets`)
+    return ok(`opens; ${found.length === 1000 ? '1000 or more secrets' : counted(found.length, 'secret')}`)
   } finally {
     if (control === undefined) await own.close()
   }
@@ -169,7 +170,7 @@ async function checkAudit({ config }: Required<Patient>): Promise<Finding> {
       'the log was changed or cut: compare with a copy',
     )
   }
-  return ok(`${report.records} records, unbroken, ${report.signed} vouched for`)
+  return ok(`${counted(report.records, 'record')}, unbroken, ${report.signed} vouched for`)
 }
 
 /** Does what an app does up to its request: a tunnel to a target of the policy, and the handshake under our CA. */

@@ -9,6 +9,7 @@ import type { OperationParams } from '../api/operations.ts'
 import { CloakroomError } from '../base/errors.ts'
 import { kib } from '../base/size.ts'
 import type { Handler } from './command.ts'
+import { counted } from './output.ts'
 import { readInput } from './prompt.ts'
 
 type NewSecret = OperationParams<'secret.import'>['secrets'][number]
@@ -25,6 +26,7 @@ const line = v.strictObject({
   expiresAt: v.optional(v.nullable(v.number())),
   notBefore: v.optional(v.number()),
   widen: v.optional(v.boolean()),
+  narrow: v.optional(v.boolean()),
   force: v.optional(v.boolean()),
 })
 
@@ -48,7 +50,7 @@ export const importSecrets: Handler<object> = async ({ context, args }) => {
   } finally {
     bar.end()
   }
-  context.output.say(`${secrets.length} secrets`)
+  context.output.say(counted(secrets.length, 'secret'))
   return 0
 }
 

@@ -98,11 +98,15 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
     .join('\n')
 }
 
+/** A number with its noun: 1 rule, 2 rules. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
+}
+
 function errorText(cause: unknown): string {
   const error = asError(cause)
   const faults = faultsOf(error)
-  const text =
-    faults.length > 0 ? `${faults.length} ${faults.length === 1 ? 'fault' : 'faults'}` : error.message
+  const text = faults.length > 0 ? counted(faults.length, 'fault') : error.message
   const lines = [
     `cloakroom: error ${error.code}: ${text}`,
     ...faults.flatMap(fault => fault.split('\n').map(indent)),

@@ -7,6 +7,7 @@
 import { Command, CommanderError } from 'commander'
 import { CloakroomError, type ErrorCode } from '../base/errors.ts'
 import { type AddCommands, collect, type Perform } from './command.ts'
+import { versionText } from './commands/version.ts'
 import { createContext } from './context.ts'
 import { createOutput, endWhenReaderGoesAway, writeHelp } from './output.ts'
 
@@ -91,6 +92,7 @@ export async function buildProgram(
     )
     .option('--json', 'results and errors as JSON')
     .option('--quiet', 'results and errors only')
+    .version(versionText(), '-V, --version', 'show the version')
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ writeOut: writeHelp, writeErr })
     .helpCommand('help [command]', 'show help')

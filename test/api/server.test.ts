@@ -44,6 +44,7 @@ type TestServer = {
   readonly socket: string
   readonly directory: string
   readonly deps: ControlDeps
+  readonly clock: ReturnType<typeof manualClock>
   readonly noted: Noted[]
   readonly halted: HaltScope[]
   /** When set, the audit trail refuses to write. */
@@ -104,7 +105,7 @@ async function aServer(t: Test): Promise<TestServer> {
     isStopped = true
   }
   t.teardown(stop)
-  return Object.assign(state, { socket, directory, deps, stop })
+  return Object.assign(state, { socket, directory, deps, clock, stop })
 }
 
 type Raw = { method?: string; path?: string; headers?: Record<string, string>; body?: string }
@@ -254,7 +255,7 @@ t.test('halts also when the halt cannot be recorded, and says so', async t => {
 
   const answer = await ask(server.socket, 'halt', { tenant: 'acme' })
 
-  t.same(answer.json().result, { scope: 'tenant acme', recorded: false })
+  t.same(answer.json().result, { scope: 'tenant acme', recorded: false, known: false })
   t.same(server.halted, [{ kind: 'tenant', tenant: 'acme' }])
 })
 
@@ -397,6 +398,22 @@ t.test('never gives a value back, from any operation, in any encoding', async t 
     t.same(findLeaks(readFileSync(join(directory, file)), CANARY), [], file)
   }
   t.not(findLeaks(Buffer.from(VALUE), CANARY).length, 0, 'the oracle sees a value where there is one')
+})
+
+t.test('calls a secret whose time is over expired, in the list too', async t => {
+  const { socket, clock } = await aServer(t)
+  const expiresAt = clock.now() + 1000
+  await ask(socket, 'secret.put', { secret: 'acme/a', value: VALUE, targets: TARGETS, expiresAt })
+  const states = async () => [
+    ((await ask(socket, 'secret.get', { secret: 'acme/a' })).json().result as { state: string }).state,
+    ((await ask(socket, 'secret.list')).json().result as { state: string }[])[0]?.state,
+  ]
+
+  const before = await states()
+  await clock.advance(1000)
+
+  t.same(before, ['active', 'active'])
+  t.same(await states(), ['expired', 'expired'])
 })
 
 t.test('keeps what a new version does not name, and refuses to widen targets unasked', async t => {

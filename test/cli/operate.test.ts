@@ -39,8 +39,9 @@ t.test('checks, tests and explains the policy', async t => {
   writeFileSync(failing, POLICY.replace('decision: deny', 'decision: allow'))
   const asks = ['policy', 'explain', '--swap', 'acme/stripe in header.authorization']
 
-  const [check, test, bad, wrong, allow, deny, unclear, nobody] = await Promise.all([
+  const [check, people, test, bad, wrong, allow, deny, unclear, nobody] = await Promise.all([
     place.run(['policy', 'check', '--json']),
+    place.run(['policy', 'check']),
     place.run(['policy', 'test']),
     place.run(['policy', 'check', broken]),
     place.run(['policy', 'check', failing]),
@@ -51,6 +52,7 @@ t.test('checks, tests and explains the policy', async t => {
   ])
 
   t.match(JSON.parse(check.out), { rules: 1, callers: 1, tests: 2 })
+  t.match(people.out, 'ok: 1 rule, 1 caller, 2 tests passed')
   t.match(test.out, /:19:5: ok: |: ok: local GET/)
   t.equal(bad.code, 1)
   t.match(bad.err, /broken\.yaml:2:1: unknown key "ruls"\n +hint: did you mean "rules"\?/)
@@ -73,6 +75,7 @@ t.test('makes callers whose passwords are shown once, in force at once', async t
   const rotated = await place.run(['caller', 'rotate', 'billing', '--json'])
   const finished = await place.run(['caller', 'rotate', 'billing', '--finish'])
   const revoked = await place.run(['caller', 'revoke', 'billing'])
+  const revived = await place.run(['caller', 'rotate', 'billing'])
   const after = await place.run(['caller', 'list', '--json'])
 
   t.equal(refused.code, 2)
@@ -80,8 +83,10 @@ t.test('makes callers whose passwords are shown once, in force at once', async t
   t.match(proxy, `http://billing:${password}@127.0.0.1:3128`)
   t.match(list.out, /billing +1 password +acme/)
   t.not(JSON.parse(rotated.out).password, password)
-  t.match(finished.out, '1 older passwords ended')
+  t.match(finished.out, '1 older password ended')
   t.equal(revoked.code, 0, revoked.err)
+  t.equal(revived.code, 2, 'a revoked caller stays revoked')
+  t.match(revived.err, 'caller billing is revoked')
   t.match(JSON.parse(after.out), [
     { caller: 'local' },
     { caller: 'billing', passwords: 0, tenants: ['acme'] },
@@ -117,13 +122,55 @@ t.test('halts and lifts, and tells what is halted', async t => {
   const halted = await place.run(['halt', '--secret', 'acme/stripe'])
   const status = await place.run(['status', '--json'])
   const other = await place.run(['halt', '--lift', '--secret', 'acme/other'])
+  const everything = await place.run(['halt', '--lift'])
   const lifted = await place.run(['halt', '--lift', '--secret', 'acme/stripe', '--json'])
 
   t.equal(two.code, 2)
   t.equal(halted.out, 'halted: secret acme/stripe\n')
   t.same(JSON.parse(status.out).halted, ['secret acme/stripe'])
   t.equal(other.code, 1)
-  t.match(JSON.parse(lifted.out), { lifted: true })
+  t.match(halted.err, 'no such secret; halted all the same')
+  t.equal(everything.code, 1)
+  t.match(everything.out, 'there was no halt of everything')
+  t.match(everything.err, 'still halted: secret acme/stripe')
+  t.match(JSON.parse(lifted.out), { lifted: true, inForce: [] })
+})
+
+t.test('tells a halt of what does not exist from one of what does, and lifts them all at once', async t => {
+  const place = await aPlace(t, POLICY)
+  await aRunningSidecar(t, place)
+  await place.run(['secret', 'put', 'acme/stripe', ...TARGET], { input: CANARY })
+
+  const misused = await place.run(['halt', '--all'])
+  const secret = await place.run(['halt', '--secret', 'acme/stripe', '--json'])
+  const tenant = await place.run(['halt', '--tenant', 'acme', '--json'])
+  const slip = await place.run(['halt', '--tenant', 'amce', '--json'])
+  const lifted = await place.run(['halt', '--lift', '--all', '--json'])
+  const again = await place.run(['halt', '--lift', '--all'])
+  const status = await place.run(['status', '--json'])
+
+  t.equal(misused.code, 2)
+  t.match(JSON.parse(secret.out), { known: true })
+  t.match(JSON.parse(tenant.out), { known: true })
+  t.match(JSON.parse(slip.out), { scope: 'tenant amce', known: false })
+  t.match(slip.err, 'no such tenant')
+  t.match(JSON.parse(lifted.out), { lifted: true, inForce: [] })
+  t.equal(again.code, 1)
+  t.same(JSON.parse(status.out).halted, [])
+})
+
+t.test('finds nothing good in an audit log that is empty or gone', async t => {
+  const place = await aPlace(t)
+  const file = join(place.directory, 'state/audit.jsonl')
+
+  const gone = await place.run(['audit', 'verify'])
+  writeFileSync(file, '', { mode: 0o600 })
+  const empty = await place.run(['audit', 'verify'])
+
+  t.equal(gone.code, 1)
+  t.match(gone.err, 'there is no log')
+  t.equal(empty.code, 1)
+  t.match(empty.err, 'the log is empty')
 })
 
 t.test('verifies the audit log, and finds a changed record by file and line', async t => {
@@ -214,7 +261,9 @@ t.test('prints the schema of policy files', async t => {
 t.test('tells its version', async t => {
   const text = await cloakroom(['version'])
   const json = await cloakroom(['version', '--json'])
+  const flags = await Promise.all([cloakroom(['--version']), cloakroom(['-V'])])
 
   t.match(text.out, /^cloakroom \d+\.\d+\.\d+ \(Node\.js \d+\.\d+\.\d+/)
   t.match(JSON.parse(json.out), { version: /^\d/, node: process.versions.node })
+  for (const { code, out } of flags) t.same([code, out], [0, text.out])
 })

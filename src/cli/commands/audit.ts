@@ -10,7 +10,7 @@ import { CloakroomError } from '../../base/errors.ts'
 import { printable } from '../../base/log.ts'
 import { type AddCommands, collect, type Handler } from '../command.ts'
 import { auditFileOf } from '../explain.ts'
-import type { Output } from '../output.ts'
+import { counted, type Output } from '../output.ts'
 
 export const addAuditCommands: AddCommands = (program, perform) => {
   const audit = program.command('audit').description('read and verify the audit log')
@@ -90,6 +90,13 @@ const verify: Handler<VerifyOptions> = async ({ context, options }) => {
     onProgress: bytes => bar.update(Math.min(bytes, size), size),
   })
   bar.end()
+  // A log that was emptied, or never begun, is no good news: the writer's first record comes before anything is served.
+  if (report.records === 0 && report.faults.length === 0)
+    throw new CloakroomError('AUDIT_BROKEN', {
+      file,
+      line: 0,
+      what: 'the log is empty: there is nothing to verify',
+    })
   const [first] = report.faults
   if (first !== undefined) {
     if (context.output.isJson) context.output.result(report, '')
@@ -110,10 +117,10 @@ function formatReport({
   last,
 }: VerifyReport): string {
   const notes = [
-    `${records} records, unbroken`,
-    `${signed} vouched for by ${checkpoints} signed checkpoints, ${unsigned} since`,
-    ...(gaps > 0 ? [`${gaps} gaps that the log itself tells of`] : []),
-    ...(unfinished > 0 ? [`${unfinished} exchanges under way`] : []),
+    `${counted(records, 'record')}, unbroken`,
+    `${signed} vouched for by ${counted(checkpoints, 'signed checkpoint')}, ${unsigned} since`,
+    ...(gaps > 0 ? [`${counted(gaps, 'gap')} that the log itself tells of`] : []),
+    ...(unfinished > 0 ? [`${counted(unfinished, 'exchange')} under way`] : []),
     ...(last === undefined ? [] : [`anchor this elsewhere: ${last.seq}:${last.hash}`]),
   ]
   return notes.join('\n')

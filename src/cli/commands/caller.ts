@@ -7,7 +7,7 @@ import { CloakroomError } from '../../base/errors.ts'
 import type { Config } from '../../config/schema.ts'
 import { type AddCommands, argument, collect, type Handler } from '../command.ts'
 import type { CliContext } from '../context.ts'
-import { formatTable } from '../output.ts'
+import { counted, formatTable } from '../output.ts'
 import { proxyUrl } from '../variables.ts'
 
 export const addCallerCommands: AddCommands = (program, perform) => {
@@ -52,7 +52,7 @@ const rotate: Handler<{ finish?: boolean }> = async ({ context, args, options })
     if ('password' in done) {
       show(context, config, done)
       context.output.say(`both passwords are in force until "cloakroom caller rotate ${caller} --finish"`)
-    } else context.output.result(done, `${caller}: ${done.removed} older passwords ended`)
+    } else context.output.result(done, `${caller}: ${counted(done.removed, 'older password')} ended`)
   })
   return 0
 }
@@ -71,7 +71,7 @@ const list: Handler<object> = async ({ context }) => {
       ? 'loopback'
       : one.passwords === 0
         ? 'revoked'
-        : `${one.passwords} password${one.passwords === 1 ? '' : 's'}`,
+        : counted(one.passwords, 'password'),
     one.tenants.join(' '),
     one.rules.join(' '),
   ])

@@ -13,6 +13,7 @@ import { readPolicyFiles } from '../../policy/load.ts'
 import { type AddCommands, collect, type Handler } from '../command.ts'
 import type { CliContext } from '../context.ts'
 import { type ExplainOptions, explainRequest } from '../explain.ts'
+import { counted } from '../output.ts'
 import { PACKAGE_ROOT } from '../package.ts'
 
 export const addPolicyCommands: AddCommands = (program, perform) => {
@@ -67,7 +68,7 @@ const check: Handler<object> = async ({ context, args }) => {
     tests: results.length,
     hash: policy.hash,
   }
-  const counts = `${summary.rules} rules, ${summary.callers} callers, ${summary.tests} tests passed`
+  const counts = `${counted(summary.rules, 'rule')}, ${counted(summary.callers, 'caller')}, ${counted(summary.tests, 'test')} passed`
   context.output.result(summary, `ok: ${counts}`)
   return 0
 }

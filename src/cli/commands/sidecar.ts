@@ -5,10 +5,11 @@
 import type { Control, OperationResult } from '../../api/operations.ts'
 import { formatTime, systemClock } from '../../base/clock.ts'
 import { formatDuration } from '../../base/duration.ts'
+import { CloakroomError } from '../../base/errors.ts'
 import type { AddCommands, Handler, Invocation } from '../command.ts'
 import { given } from '../command.ts'
 import { openSidecar } from '../control.ts'
-import type { Output } from '../output.ts'
+import { counted, type Output } from '../output.ts'
 
 export const addStatusCommand: AddCommands = (program, perform) => {
   program
@@ -31,6 +32,7 @@ export const addHaltCommand: AddCommands = (program, perform) => {
     .option('--secret <tenant/name>', 'only requests that use this secret')
     .option('--target <url>', 'only requests to this target')
     .option('--lift', 'end such a halt')
+    .option('--all', 'with --lift: end every halt, whatever its scope')
     .action(perform(halt))
 }
 
@@ -68,7 +70,7 @@ function formatStatus(report: Status, output: Output): string {
       'policy',
       policy === undefined
         ? 'none'
-        : `${policy.rules} rules, ${policy.callers} callers, ${policy.hash.slice(0, 15)}…, since ${formatTime(policy.loadedAt)}`,
+        : `${counted(policy.rules, 'rule')}, ${counted(policy.callers, 'caller')}, ${policy.hash.slice(0, 15)}…, since ${formatTime(policy.loadedAt)}`,
     ],
     ...(report.policyFault === undefined ? [] : [['policy fault', report.policyFault] as [string, string]]),
     ['CA', `until ${formatTime(report.caExpiresAt)}`],
@@ -89,7 +91,7 @@ function formatStatus(report: Status, output: Output): string {
 
 const reload: Handler<object> = async invocation => {
   const summary = await withSidecar(invocation, control => control.call('policy.reload', {}))
-  const text = `policy in force: ${summary.rules} rules, ${summary.callers} callers, ${summary.hash}`
+  const text = `policy in force: ${counted(summary.rules, 'rule')}, ${counted(summary.callers, 'caller')}, ${summary.hash}`
   invocation.context.output.result(summary, text)
   return 0
 }
@@ -99,19 +101,38 @@ type HaltOptions = {
   readonly secret?: string
   readonly target?: string
   readonly lift?: boolean
+  readonly all?: boolean
 }
 
 const halt: Handler<HaltOptions> = async invocation => {
   const { context, options } = invocation
   const scope = given({ tenant: options.tenant, secret: options.secret, target: options.target })
-  if (options.lift === true) {
-    const done = await withSidecar(invocation, control => control.call('halt.lift', scope))
-    context.output.result(done, done.lifted ? `lifted: ${done.scope}` : `there was no halt of ${done.scope}`)
-    return done.lifted ? 0 : 1
+  if (options.lift === true) return liftHalt(invocation)
+  if (options.all === true) {
+    throw new CloakroomError('CLI_USAGE', {
+      what: '--all goes with --lift; a halt without a scope is of everything',
+    })
   }
   const done = await withSidecar(invocation, control => control.call('halt', scope))
   if (!done.recorded)
     context.output.warn('the halt is in force but could not be recorded: look at the audit sinks')
+  if (done.known === false) context.output.warn(`no such ${done.scope.split(' ')[0]}; halted all the same`)
   context.output.result(done, `halted: ${done.scope}`)
   return 0
+}
+
+async function liftHalt(invocation: Invocation<HaltOptions>): Promise<number> {
+  const { context, options } = invocation
+  const scope = given({
+    tenant: options.tenant,
+    secret: options.secret,
+    target: options.target,
+    all: options.all === true ? (true as const) : undefined,
+  })
+  const done = await withSidecar(invocation, control => control.call('halt.lift', scope))
+  const nothing = options.all === true ? 'nothing was halted' : `there was no halt of ${done.scope}`
+  context.output.result(done, done.lifted ? `lifted: ${done.scope}` : nothing)
+  if (done.inForce.length > 0)
+    context.output.say(`still halted: ${done.inForce.join(', ')}; name one, or "cloakroom halt --lift --all"`)
+  return done.lifted ? 0 : 1
 }
