@@ -4,20 +4,21 @@
  * Rule of this file: it asks the policy files, not the sidecar; secrets stand for active ones of the request's own target, unless a
  * sidecar runs and can tell their true state.
  */
-import { linesBackward, logFiles } from '../audit/lines.ts'
-import { parseRecord } from '../audit/tail.ts'
 import { systemClock } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
 import type { Config } from '../config/schema.ts'
 import type { Found } from '../model/decision.ts'
+import type { RefusedPlaceholder } from '../model/exchange.ts'
 import type { SecretInfo } from '../model/secret.ts'
 import { formatTarget } from '../model/target.ts'
 import { parseTenantId, type TenantId } from '../model/tenant.ts'
 import type { CompiledCaller, CompiledPolicy } from '../policy/compiled.ts'
-import { type Explanation, explain } from '../policy/explain.ts'
+import { type Explanation, explain, withRecord } from '../policy/explain.ts'
+import { parseLocation } from '../policy/location.ts'
 import { parseRequestText, parseSwapText, type WrittenSwap } from '../policy/request.ts'
 import { reachSidecar } from './admin-client.ts'
 import type { CliContext } from './context.ts'
+import { type RecordedRequest, recordedRequest } from './explain-record.ts'
 
 export type ExplainOptions = {
   readonly caller?: string
@@ -25,15 +26,13 @@ export type ExplainOptions = {
   readonly swap?: readonly string[]
 }
 
-type Question = {
-  readonly caller: string | undefined
-  readonly tenant: string | undefined
-  readonly request: string
-  readonly swaps: readonly string[]
-}
+type Question = RecordedRequest
 
 // A ULID, as in Cloakroom-Request-Id.
 const REQUEST_ID = /^[0-9A-HJKMNP-TV-Z]{26}$/
+
+// How a record shows what is no whole placeholder.
+const DAMAGED = '…'
 
 /** @throws CLI_USAGE, API_NOT_FOUND when no record has the request id. */
 export async function explainRequest(
@@ -42,15 +41,15 @@ export async function explainRequest(
   { args, options }: { readonly args: readonly string[]; readonly options: ExplainOptions },
 ): Promise<Explanation> {
   const [first = ''] = args
-  const question =
+  const question: Question =
     args.length === 1 && REQUEST_ID.test(first)
-      ? await questionOfRecord(context, first)
+      ? await recordedRequest(auditFileOf(context.config()), first)
       : {
-          ...options,
           caller: options.caller,
           tenant: options.tenant,
           request: args.join(' '),
           swaps: options.swap ?? [],
+          recorded: undefined,
         }
   const written = parseRequestText(question.request)
   if (written === undefined) {
@@ -58,16 +57,37 @@ export async function explainRequest(
       what: 'write the request as METHOD https://HOST/PATH, or give a request id',
     })
   }
-  const found = await Promise.all(
-    question.swaps.map(text => foundOf(context, swapOf(text), formatTarget(written.target))),
-  )
-  return explain(policy, {
+  const target = formatTarget(written.target)
+  const { recorded } = question
+  const found = await Promise.all([
+    ...question.swaps.map(text => foundOf(context, swapOf(text), target)),
+    ...(recorded?.refused ?? []).map(one => foundInRecord(context, one, target)),
+  ])
+  const explanation = explain(policy, {
     ...written,
     caller: callerOf(policy, question.caller).caller,
     tenant: tenantOf(question.tenant),
     found,
     now: systemClock.now(),
   })
+  return recorded === undefined ? explanation : withRecord(explanation, recorded)
+}
+
+// A record shows placeholders masked: one with its secret is asked for by name, the others are known by no store.
+async function foundInRecord(
+  context: CliContext,
+  { secret, placeholder, in: place }: RefusedPlaceholder,
+  target: string,
+): Promise<Found> {
+  const location = place === undefined ? undefined : parseLocation(place)
+  const swap = secret === undefined ? undefined : parseSwapText(`${secret} in ${place ?? ''}`)
+  if (swap !== undefined && typeof swap !== 'string')
+    return { ...(await foundOf(context, swap, target)), placeholder }
+  return {
+    placeholder: placeholder === DAMAGED ? '' : placeholder,
+    location: typeof location === 'string' ? undefined : location,
+    info: undefined,
+  }
 }
 
 function callerOf(policy: CompiledPolicy, id: string | undefined): CompiledCaller {
@@ -126,33 +146,6 @@ async function foundOf(
     }
     throw cause
   }
-}
-
-async function questionOfRecord(context: CliContext, id: string): Promise<Question> {
-  const config = context.config()
-  for (const file of (await logFiles(auditFileOf(config))).reverse()) {
-    for await (const { text } of linesBackward(file)) {
-      if (!text.includes(id)) continue
-      const event = parseRecord(text)?.event
-      if (event === undefined || !('request' in event) || event.request !== id) continue
-      if (event.method === undefined || event.target === undefined) break
-      const reason = 'reason' in event ? event.reason : undefined
-      if (reason !== undefined) context.output.say(`the record says: ${event.event}, ${reason}`)
-      const swaps = ('swaps' in event && Array.isArray(event.swaps) ? event.swaps : []) as readonly {
-        secret: string
-        in: string
-      }[]
-      return {
-        caller: event.caller,
-        tenant: event.tenant,
-        request: `${event.method} ${event.target}${event.path ?? '/'}`,
-        swaps: swaps.map(swap => `${swap.secret} in ${swap.in}`),
-      }
-    }
-  }
-  throw new CloakroomError('API_NOT_FOUND', {
-    what: `record of request ${id} that names a method and a target`,
-  })
 }
 
 /** The file that `audit tail` and `verify` read. @throws CLI_USAGE when no sink is a file. */

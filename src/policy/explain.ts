@@ -6,6 +6,7 @@
  */
 import { formatHostPattern, matchHost, matchPath, segmentsOf } from '../base/glob.ts'
 import { type Ask, type Found, formatLocation, type Reason } from '../model/decision.ts'
+import type { RefusedPlaceholder } from '../model/exchange.ts'
 import { formatSecretRef } from '../model/secret.ts'
 import { formatTarget } from '../model/target.ts'
 import type { Verdict } from './check.ts'
@@ -29,7 +30,27 @@ export type FoundExplanation = {
   readonly secret: string
 }
 
+/** What the audit log says of a request that came. */
+export type Recorded = {
+  readonly request: string
+  readonly time: string
+  readonly event: string
+  readonly outcome: string
+  readonly error: string | undefined
+  readonly rule: string | undefined
+  readonly reason: string | undefined
+  /** What the reason means. */
+  readonly text: string | undefined
+  /** What to do about the error. */
+  readonly hint: string | undefined
+  readonly refused: readonly RefusedPlaceholder[]
+}
+
 export type Explanation = Verdict & {
+  readonly recorded?: Recorded
+  /** What the policy files say now, where the record says otherwise. */
+  readonly now?: Verdict
+
   /** `POST https://api.example.com:443/v1/items`, without the query. */
   readonly request: string
   readonly caller: string
@@ -64,14 +85,34 @@ export function explain(policy: CompiledPolicy, ask: Ask): Explanation {
   }
 }
 
+/** The explanation of a request that came: where it was denied, the record has the last word, whatever the files say now. */
+export function withRecord(explanation: Explanation, recorded: Recorded): Explanation {
+  if (recorded.outcome !== 'denied') return { ...explanation, recorded }
+  const { decision, rule, reason } = explanation
+  const isSame = decision === 'deny' && reason === recorded.reason
+  return {
+    ...explanation,
+    recorded,
+    decision: 'deny',
+    rule: recorded.rule ?? rule,
+    reason: recorded.reason,
+    text: recorded.text,
+    swaps: [],
+    ...(isSame ? {} : { now: { decision, rule, reason } }),
+  }
+}
+
 /** Writes an explanation for a terminal. */
 export function formatExplanation(explanation: Explanation): string {
   const { decision, rule, reason, text, caller, tenant, request, found, swaps, rules } = explanation
+  const { recorded, now } = explanation
   const lines = [
+    ...(recorded === undefined ? [] : formatRecorded(recorded)),
     `${request}`,
     `  caller ${caller}, tenant ${tenant ?? 'not determined'}`,
-    `  ${decision} by ${rule}${reason === undefined ? '' : `: ${reason}`}`,
+    `  ${formatVerdict({ decision, rule, reason })}`,
     ...(text === undefined ? [] : [`  ${text}`]),
+    ...(now === undefined ? [] : [`  by itself, the policy as it is now says: ${formatVerdict(now)}`]),
     ...(found.length === 0 ? [] : ['placeholders']),
     ...found.map(({ placeholder, location, secret }) => `  ${placeholder} in ${location}: ${secret}`),
     ...(swaps.length === 0 ? [] : ['swaps']),
@@ -84,6 +125,20 @@ export function formatExplanation(explanation: Explanation): string {
   return `${lines.join('\n')}\n`
 }
 
+function formatRecorded({ time, outcome, error, reason, text, hint, refused }: Recorded): string[] {
+  return [
+    `recorded at ${time}: ${[outcome, error, reason].filter(Boolean).join(', ')}`,
+    ...(text === undefined ? [] : [`  ${text}`]),
+    ...refused.map(one => `  ${one.placeholder} in ${one.in ?? NOWHERE}: ${one.secret ?? 'not known'}`),
+    ...(hint === undefined ? [] : [`  hint: ${hint}`]),
+  ]
+}
+
+function formatVerdict({ decision, rule, reason }: Verdict): string {
+  return `${decision} by ${rule}${reason === undefined ? '' : `: ${reason}`}`
+}
+
+const NOWHERE = 'a place where none may stand'
 const MARKS = { decides: '=>', matches: ' +', no_match: ' -' } as const
 
 function because({ why }: RuleExplanation): string {
@@ -116,7 +171,7 @@ function firstMismatch(rule: CompiledRule, ask: Ask): string | undefined {
 function explainFound({ placeholder, location, info }: Found): FoundExplanation {
   return {
     placeholder: mask(placeholder),
-    location: location === undefined ? 'a place where none may stand' : formatLocation(location),
+    location: location === undefined ? NOWHERE : formatLocation(location),
     secret:
       info === undefined
         ? 'not known'
@@ -126,6 +181,7 @@ function explainFound({ placeholder, location, info }: Found): FoundExplanation 
 
 // A placeholder is a right to use; its last four characters tell people which one it is (model/exchange.ts).
 function mask(placeholder: string): string {
+  if (placeholder.includes('…')) return placeholder // out of a record
   return placeholder.length < 16 ? '…' : `${placeholder.slice(0, 6)}…${placeholder.slice(-4)}`
 }
 

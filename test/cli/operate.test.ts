@@ -1,9 +1,14 @@
 /**
  * The commands around secrets: policy, callers, reload, halt, audit, CA; by the real binary.
  */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { EMPTY_CHAIN, linkRecord } from '../../src/audit/chain.ts'
+import { encodeIntents, encodeOutcome } from '../../src/audit/encode.ts'
+import type { ErrorCode } from '../../src/base/errors.ts'
+import type { Reason } from '../../src/model/decision.ts'
+import { exchange, swap } from '../audit/fixtures.ts'
 import { aPlace, aRunningSidecar, cloakroom } from '../support/cli.ts'
 import { makeCanary } from '../support/oracle.ts'
 
@@ -63,6 +68,78 @@ t.test('checks, tests and explains the policy', async t => {
   t.match(deny.out, /deny by .*path_not_allowed/)
   t.equal(unclear.code, 2)
   t.equal(nobody.code, 2)
+})
+
+t.test('explains a request of the audit log: the record leads, and a refusal stays a denial', async t => {
+  const place = await aPlace(t, POLICY)
+  const file = join(place.directory, 'state/audit.jsonl')
+  const asked = {
+    caller: 'local',
+    tenant: 'acme',
+    rule: 'example',
+    target: 'https://api.example.com:443',
+    method: 'GET',
+    path: '/v1/a',
+    swaps: [],
+    sent: false,
+    intended: false,
+  }
+  const denied = (error: ErrorCode, reason: Reason) => ({
+    outcome: { kind: 'denied', status: 403, error, source: 'policy', reason } as const,
+  })
+  const refused = { secret: 'acme/stripe', placeholder: 'xclk_r…Q3xZ', in: 'header.x-other' }
+  const sent = exchange({ ...asked, swaps: [swap], ...denied('SWAP_REFUSED_IN_BODY', 'body_placeholder') })
+  const ids = ['1', '2', '3'].map(digit => `01J${digit.repeat(23)}`)
+  const [misplaced = '', damaged = '', body = ''] = ids
+  const records = [
+    encodeOutcome(
+      exchange({
+        ...asked,
+        request: misplaced,
+        refused: [refused],
+        ...denied('SWAP_REFUSED', 'placeholder_misplaced'),
+      }),
+    ),
+    encodeOutcome(
+      exchange({
+        ...asked,
+        request: damaged,
+        refused: [{ placeholder: '…' }],
+        ...denied('SWAP_REFUSED', 'placeholder_damaged'),
+      }),
+    ),
+    ...encodeIntents({ ...sent, request: body }),
+    encodeOutcome({ ...sent, request: body, sent: true, intended: true }),
+  ]
+  let after = EMPTY_CHAIN
+  const lines = records.map(members => {
+    const linked = linkRecord(members, { after, time: '2026-11-23T00:00:00.000Z', instance: '"pod"' })
+    after = linked.head
+    return `${linked.line}\n`
+  })
+  mkdirSync(join(place.directory, 'state'), { recursive: true, mode: 0o700 })
+  writeFileSync(file, lines.join(''), { mode: 0o600 })
+
+  const [first, second, third, json, unknown] = await Promise.all([
+    ...ids.map(id => place.run(['policy', 'explain', id])),
+    place.run(['policy', 'explain', body, '--json']),
+    place.run(['policy', 'explain', `01J${'9'.repeat(23)}`]),
+  ])
+
+  t.match(first?.out, /^recorded at 2026-11-23.*: denied, SWAP_REFUSED, placeholder_misplaced\n/)
+  t.match(first?.out, 'xclk_r…Q3xZ in header.x-other: acme/stripe')
+  t.match(first?.out, 'deny by example: placeholder_misplaced')
+  t.notMatch(first?.out, /by itself|policy explain/)
+  t.match(second?.out, /denied, SWAP_REFUSED, placeholder_damaged\n {2}what stands there is not a whole/)
+  t.notMatch(second?.out, 'by itself')
+  t.match(third?.out, /body_placeholder\n {2}the body holds a placeholder.*\n {2}hint: send the placeholder/)
+  t.match(third?.out, 'by itself, the policy as it is now says: allow by example')
+  t.match(JSON.parse(json?.out ?? ''), {
+    decision: 'deny',
+    reason: 'body_placeholder',
+    now: { decision: 'allow' },
+  })
+  t.equal(unknown?.code, 1)
 })
 
 t.test('makes callers whose passwords are shown once, in force at once', async t => {
