@@ -29,6 +29,10 @@ t.test('generated files are in step with src', async t => {
   t.same(outOfStep(), [], 'run "npm run generate"')
 })
 
+t.test('no generated page holds what a sample could not fill', async t => {
+  for (const [path, render] of Object.entries(GENERATED)) t.notMatch(render(), /NaN|undefined|\[object/, path)
+})
+
 t.test('a generated file that differs, or is missing, is noticed', async t => {
   t.same(outOfStep(aDirectory(t, { 'docs/errors.md': 'old' })), Object.keys(GENERATED))
 })

@@ -59,7 +59,8 @@ export function renderErrorsDoc(): string {
 // The text with the names of its details in the place of their values.
 function textOf(code: ErrorCode): string {
   const text = ERRORS[code].text as (details: unknown) => string
-  return text(new Proxy({}, { get: (_, name) => `‹${String(name)}›` }))
+  // `faults` is a number that the text counts with: one fault is the plain case.
+  return text(new Proxy({}, { get: (_, name) => (name === 'faults' ? 1 : `‹${String(name)}›`) }))
 }
 
 function cell(text: string): string {

@@ -217,7 +217,7 @@ const metrics = section('Metrics.', {
 })
 
 const limits = section(
-  'Sizes, counts and times. security.md section G has the reasons; rules may set some for themselves.',
+  'Sizes, counts and times: what one caller or one upstream can take up (docs/threat-model.md). Rules may set some for themselves.',
   {
     requestHead: size('32KiB', 'Largest request head.'),
     responseHead: size('64KiB', "Largest head of an upstream's answer."),
