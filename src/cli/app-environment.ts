@@ -9,8 +9,10 @@ import { CloakroomError } from '../base/errors.ts'
 import { type Listen, parseListen } from '../config/options.ts'
 import type { Config } from '../config/schema.ts'
 import { trustFilesOf } from '../config/trust-files.ts'
+import { hashPassword } from '../identity/password.ts'
 import { isName } from '../model/tenant.ts'
 import { compilePolicy } from '../policy/compile.ts'
+import type { CompiledPolicy } from '../policy/compiled.ts'
 import { readPolicyFiles } from '../policy/load.ts'
 import { reachSidecar } from './admin-client.ts'
 import type { CliContext } from './context.ts'
@@ -35,11 +37,18 @@ export async function runningProxy(config: Config): Promise<Listen | undefined> 
   return parseListen(addresses.proxy)
 }
 
+export type VariablesRequest = {
+  readonly options: AppOptions
+  readonly proxy: Listen
+  /** An app is started with them now: what the policy would refuse is refused here, in words that a person sees. */
+  readonly isForUse?: boolean
+}
+
 /** Lists the variables for an app of this configuration. @throws CLI_USAGE, CLI_UNREACHABLE */
 export async function variablesFor(
   context: CliContext,
   config: Config,
-  { options, proxy }: { readonly options: AppOptions; readonly proxy: Listen },
+  { options, proxy, isForUse }: VariablesRequest,
 ): Promise<readonly Variable[]> {
   const trust = trustFilesOf(config)
   if (!existsSync(trust.bundle)) {
@@ -47,7 +56,7 @@ export async function variablesFor(
   }
   return appVariables({
     proxy,
-    credentials: await credentialsOf(config, options),
+    credentials: await credentialsOf(config, options, isForUse === true),
     trust,
     preload: options.preload === false ? undefined : PRELOAD,
     env: context.env,
@@ -62,6 +71,7 @@ export const PASSWORD_BLANK = 'PASSWORD'
 async function credentialsOf(
   config: Config,
   { caller, tenant, passwordFile }: AppOptions,
+  isForUse: boolean,
 ): Promise<Credentials> {
   if (caller === undefined) {
     if (tenant !== undefined || passwordFile !== undefined) {
@@ -74,15 +84,56 @@ async function credentialsOf(
       throw new CloakroomError('CLI_USAGE', { what: `${JSON.stringify(name)} is not a name` })
   }
   const user = tenant === undefined ? caller : `${caller}+${tenant}`
-  if (passwordFile === undefined) return { user, password: PASSWORD_BLANK }
-  const bytes = await readInput(passwordFile)
-  return { user, password: bytes.toString('utf8').trim() }
+  if (passwordFile === undefined) {
+    if (isForUse) throw usage(`--caller ${caller} needs its password: give --password-file`)
+    return { user, password: PASSWORD_BLANK }
+  }
+  const text = (await readInput(passwordFile)).toString('utf8').trim()
+  const password = passwordIn(text, caller)
+  if (isForUse) await checkCaller(config, { caller, tenant, password })
+  return { user, password }
+}
+
+const usage = (what: string) => new CloakroomError('CLI_USAGE', { what })
+
+// By hand and not as a URL object: it is either what `caller add` prints, exactly, or a password.
+function passwordIn(text: string, caller: string): string {
+  const [, user, password] = /^http:\/\/([^:@/]+):([^:@/]+)@/.exec(text) ?? []
+  if (user === undefined || password === undefined) return text
+  if (user !== caller) throw usage(`the URL in the password file is not that of caller ${caller}`)
+  return password
+}
+
+// The sidecar would answer each request of the app with 407, which few apps explain.
+async function checkCaller(
+  config: Config,
+  {
+    caller,
+    tenant,
+    password,
+  }: { readonly caller: string; readonly tenant: string | undefined; readonly password: string },
+): Promise<void> {
+  const policy = await policyOf(config)
+  if (policy === undefined) return
+  const known = policy.callers.get(caller)
+  if (known === undefined) throw usage(`the policy has no caller ${caller}`)
+  const given = hashPassword(Buffer.from(password))
+  if (!known.passwordHashes.some(one => given.equals(one)))
+    throw usage(`what is in the password file is not a password of caller ${caller}`)
+  const { tenants } = known.caller
+  const isServed = tenant === undefined || tenants === '*' || tenants.some(one => one === tenant)
+  if (!isServed) throw usage(`caller ${caller} does not act for tenant ${tenant}`)
 }
 
 // A policy that cannot be read is somebody else's message; here it only means that nothing is known.
-async function hasLoopbackCaller(config: Config): Promise<boolean> {
+async function policyOf(config: Config): Promise<CompiledPolicy | undefined> {
   const read = await readPolicyFiles(config.policy.files)
-  if (read.kind === 'faults') return true
+  if (read.kind === 'faults') return undefined
   const compiled = compilePolicy(read.texts)
-  return compiled.kind === 'faults' || compiled.policy.loopback !== undefined
+  return compiled.kind === 'faults' ? undefined : compiled.policy
+}
+
+async function hasLoopbackCaller(config: Config): Promise<boolean> {
+  const policy = await policyOf(config)
+  return policy === undefined || policy.loopback !== undefined
 }

@@ -169,6 +169,85 @@ t.test('starts a private sidecar when none runs, and ends it with the command', 
   t.equal((await place.run(['status'])).code, 3, 'it is gone')
 })
 
+t.test('keeps a private sidecar for a second command that uses it, until that one has ended too', async t => {
+  const place = await aPlace(t)
+  const start = (script: string) => {
+    const child = startCloakroom([
+      '--config',
+      place.config,
+      'exec',
+      '--',
+      'sh',
+      '-c',
+      script,
+      join(place.directory, 'state/admin.sock'),
+    ])
+    const seen = { text: '' }
+    const waiting: (() => void)[] = []
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', chunk => {
+        seen.text += String(chunk)
+        for (const look of waiting) look()
+      })
+    }
+    const ended = new Promise<number | null>(resolve => child.once('close', resolve))
+    const says = (text: string) =>
+      new Promise<void>(resolve => {
+        const look = () => seen.text.includes(text) && resolve()
+        waiting.push(look)
+        look()
+      })
+    return { child, seen, ended, says }
+  }
+  const script = 'echo up "$https_proxy" up; read line; test -S "$0" && echo alive'
+  const first = start(script)
+  await first.says(' up')
+  const second = start(script)
+  await second.says(' up')
+
+  first.child.stdin?.end('\n')
+  await first.says('other exec commands use the private sidecar')
+  second.child.stdin?.end('\n')
+
+  t.equal(await second.ended, 0)
+  t.match(second.seen.text, 'alive')
+  t.notMatch(second.seen.text, 'a private sidecar listens', 'it joined the first')
+  t.equal(await first.ended, 0)
+  t.equal((await place.run(['status'])).code, 3, 'it is gone')
+})
+
+t.test('takes the URL that caller add prints for a password, and refuses what the policy would', async t => {
+  const place = await aPlace(t)
+  await aRunningSidecar(t, place)
+  const added = await place.run(['caller', 'add', 'billing', '--tenant', 'acme', '--json'])
+  const { password, proxy } = JSON.parse(added.out) as { password: string; proxy: string }
+  const directory = aDirectory(t, { url: `${proxy}\n`, bare: `${password}\n`, wrong: 'wrong\n' })
+  const exec = (caller: string, ...options: string[]) =>
+    place.run(['exec', '--caller', caller, ...options, '--', 'sh', '-c', 'printf %s "$https_proxy"'])
+  const from = (name: string) => ['--password-file', join(directory, name)]
+
+  const refused = await Promise.all([
+    exec('billing'),
+    exec('billing', ...from('wrong')),
+    exec('nobody', ...from('bare')),
+    exec('nobody', ...from('url')),
+    exec('billing', '--tenant', 'globex', ...from('bare')),
+  ])
+  const [url, bare] = await Promise.all([
+    exec('billing', ...from('url')),
+    exec('billing', '--tenant', 'acme', ...from('bare')),
+  ])
+
+  for (const { code, out } of refused) t.same([code, out], [2, ''])
+  t.match(refused[0]?.err, 'give --password-file')
+  t.match(refused[1]?.err, 'not a password of caller billing')
+  t.match(refused[2]?.err, 'the policy has no caller nobody')
+  t.match(refused[3]?.err, 'not that of caller nobody')
+  t.match(refused[4]?.err, 'does not act for tenant globex')
+  t.match(url.out, new RegExp(`^http://billing:${password}@127`))
+  t.match(bare.out, new RegExp(`^http://billing%2Bacme:${password}@127`))
+})
+
 t.test('passes signals on to the command, and waits for it', async t => {
   const place = await aPlace(t)
   const child = startCloakroom([

@@ -14,7 +14,10 @@ export const addEnvCommand: AddCommands = (program, perform) => {
     .addOption(new Option('--format <format>', 'how to write them').choices(VARIABLE_FORMATS).default('sh'))
     .option('--caller <id>', 'for a caller with a password')
     .option('--tenant <tenant>', 'act for this tenant')
-    .option('--password-file <file>', "the caller's password; - for stdin")
+    .option(
+      '--password-file <file>',
+      "the caller's password, or the URL that `caller add` printed; - for stdin",
+    )
     .option('--no-preload', 'leave NODE_OPTIONS alone')
     .addHelpText('after', '\nIn a shell: eval "$(cloakroom env)"')
     .action(perform(printVariables))

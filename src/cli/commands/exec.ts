@@ -6,12 +6,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { CloakroomError } from '../../base/errors.ts'
-import type { Listen } from '../../config/options.ts'
-import { parseListen } from '../../config/options.ts'
-import type { Config } from '../../config/schema.ts'
-import { type AppOptions, runningProxy, variablesFor } from '../app-environment.ts'
+import { type AppOptions, variablesFor } from '../app-environment.ts'
 import type { AddCommands, Handler } from '../command.ts'
-import type { CliContext } from '../context.ts'
+import { reachOrStart } from '../exec-sidecar.ts'
 import type { Output } from '../output.ts'
 
 export const addExecCommand: AddCommands = (program, perform) => {
@@ -21,7 +18,10 @@ export const addExecCommand: AddCommands = (program, perform) => {
     .description('run a program behind the proxy; starts a private sidecar when none runs')
     .option('--caller <id>', 'as a caller with a password')
     .option('--tenant <tenant>', 'act for this tenant')
-    .option('--password-file <file>', "the caller's password; - for stdin")
+    .option(
+      '--password-file <file>',
+      "the caller's password, or the URL that `caller add` printed; - for stdin",
+    )
     .option('--no-preload', 'leave NODE_OPTIONS alone')
     .addHelpText(
       'after',
@@ -34,34 +34,16 @@ const runBehindProxy: Handler<AppOptions> = async ({ context, args, options }) =
   const config = context.config()
   const sidecar = await reachOrStart(context, config)
   try {
-    const variables = await variablesFor(context, config, { options, proxy: sidecar.proxy })
+    const variables = await variablesFor(context, config, {
+      options,
+      proxy: sidecar.proxy,
+      isForUse: true,
+    })
     const env = { ...process.env, ...Object.fromEntries(variables.map(({ name, value }) => [name, value])) }
     return await runChild(context.output, args, env)
   } finally {
     await sidecar.stop()
   }
-}
-
-type Reached = { readonly proxy: Listen; stop(): Promise<void> }
-
-async function reachOrStart(context: CliContext, config: Config): Promise<Reached> {
-  const running = await runningProxy(config)
-  if (running !== undefined) return { proxy: running, stop: async () => undefined }
-  const { createSidecar } = await import('../../app.ts')
-  // Ports of its own: the configured ones may be another sidecar's. The state lock still says that there is only one.
-  const free = { listen: { host: '127.0.0.1', port: 0 } }
-  const own: Config = {
-    ...config,
-    proxy: { ...config.proxy, ...free },
-    ops: free,
-    relay: { listen: undefined },
-  }
-  const sidecar = createSidecar(own, context.log(config))
-  const { proxy } = await sidecar.start()
-  const listen = parseListen(proxy)
-  if (listen === undefined) throw new CloakroomError('CLI_UNREACHABLE', { what: 'the private sidecar' })
-  context.output.say(`cloakroom: a private sidecar listens on ${proxy}`)
-  return { proxy: listen, stop: () => sidecar.stop('exec ended') }
 }
 
 // Passed on to the child; without a listener here they would end us first and leave it behind.
