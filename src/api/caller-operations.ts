@@ -107,7 +107,7 @@ async function currentPolicy(deps: ControlDeps): Promise<CompiledPolicy> {
 
 async function knownCaller(deps: ControlDeps, caller: string): Promise<CompiledCaller> {
   const known = (await currentPolicy(deps)).callers.get(caller)
-  if (known === undefined) throw new CloakroomError('API_NOT_FOUND', { what: `caller ${caller}` })
+  if (known === undefined) throw new CloakroomError('CALLER_NOT_FOUND', { caller })
   if (known.caller.via !== 'proxyAuthorization') {
     const what = `caller ${caller} has no password: it is known by its source; change it in the policy file`
     throw new CloakroomError('CLI_USAGE', { what })

@@ -32,14 +32,14 @@ export async function editPolicy(
   return deps.policy.reload()
 }
 
-/** Finds the policy file that defines a caller. @throws API_NOT_FOUND */
+/** Finds the policy file that defines a caller. @throws CALLER_NOT_FOUND */
 export async function fileOfCaller(deps: ControlDeps, caller: string): Promise<string> {
   for (const { file, text } of await readPolicy(deps.policy.files)) {
     const { data } = parseYaml(text, { file })
     const callers = typeof data === 'object' && data !== null && 'callers' in data ? data.callers : []
     if (Array.isArray(callers) && callers.some(one => one?.id === caller)) return file
   }
-  throw new CloakroomError('API_NOT_FOUND', { what: `caller ${caller} in the policy files` })
+  throw new CloakroomError('CALLER_NOT_FOUND', { caller })
 }
 
 async function readPolicy(files: readonly string[]): Promise<readonly PolicyText[]> {

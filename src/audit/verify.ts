@@ -20,6 +20,9 @@ export type VerifyOptions = {
   readonly onProgress?: (bytes: number) => void
 }
 
+/** What is wrong with a checkpoint of a key that was not given. */
+export const FOREIGN_KEY = 'is signed by a key that was not given'
+
 export type AuditFault = { readonly file: string; readonly line: number; readonly what: string }
 
 export type VerifyReport = {
@@ -143,7 +146,7 @@ class Walk {
   // A checkpoint vouches for what is before it only while nothing before it is at fault.
   #checkSignature(text: string, id: unknown): void {
     const key = this.#keys.get(String(id))
-    if (key === undefined) return this.#fault('is signed by a key that was not given')
+    if (key === undefined) return this.#fault(FOREIGN_KEY)
     if (!isSignedBy(text, key)) return this.#fault('has a signature that does not fit')
     this.#checkpoints++
     if (this.#faults.length === 0) this.#signed = this.#records

@@ -181,14 +181,14 @@ export const ERRORS = {
     retry: false,
     text: (d: { faults: number; first: string }) =>
       d.faults === 1 ? d.first : `${d.first} (and ${d.faults - 1} more)`,
-    hint: 'run "cloakroom policy check" to see every fault with its line and column',
+    hint: 'correct the files and try again; docs/policy.md describes every key',
   },
   POLICY_TESTS_FAILED: {
     status: 0,
     source: 'operator',
     retry: false,
     text: (d: { failed: number; total: number }) => `${d.failed} of ${d.total} policy tests failed`,
-    hint: 'run "cloakroom policy test" to see which',
+    hint: 'correct the rules or the expectations; docs/policy.md shows how tests are written',
   },
   POLICY_NOT_LOADED: {
     status: 503,
@@ -263,7 +263,7 @@ export const ERRORS = {
     source: 'operator',
     retry: false,
     text: (d: { what: string }) => `the secret is not acceptable: ${d.what}`,
-    hint: 'see docs/config.md and "cloakroom secret put --help"',
+    hint: 'see "cloakroom secret put --help"',
   },
   SECRET_STORE_UNAVAILABLE: {
     status: 503,
@@ -529,7 +529,7 @@ export const ERRORS = {
     source: 'operator',
     retry: true,
     text: (d: { directory: string }) => `another process holds ${d.directory}`,
-    hint: 'a sidecar that runs takes changes through its admin socket: is admin.socket in the config the one it uses?',
+    hint: 'a sidecar or another command is at work there: stop it, or give --config of the sidecar, which takes changes through its admin.socket',
   },
   STORAGE_MISSING: {
     status: 0,
@@ -543,7 +543,22 @@ export const ERRORS = {
     source: 'operator',
     retry: false,
     text: (d: { path: string; what: string }) => `${d.path} is not safe: ${d.what}`,
-    hint: 'chmod 0700 the directory and chown it to the user that runs cloakroom',
+    hint: 'chmod 0700 a directory, chmod 0600 a file, and chown it to the user that runs cloakroom',
+  },
+  CALLER_NOT_FOUND: {
+    status: 404,
+    source: 'operator',
+    retry: false,
+    text: (d: { caller: string }) => `the policy files have no caller ${d.caller}`,
+    hint: 'run "cloakroom caller list"',
+  },
+  AUDIT_RECORD_NOT_FOUND: {
+    status: 0,
+    source: 'operator',
+    retry: false,
+    text: (d: { request: string }) =>
+      `the audit log has no record of request ${d.request} that names a method and a target`,
+    hint: 'look for the id with "cloakroom audit tail --json"; a request that could not be read has no target, and old files may have been put away',
   },
   API_MALFORMED: {
     status: 400,

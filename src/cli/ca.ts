@@ -49,10 +49,14 @@ function reportOf(role: CertificateReport['role'], file: string): CertificateRep
   }
 }
 
-/** Makes the CA to come and lets apps trust it beside the one in use. @throws CONFIG_EXISTS when there is one already */
+/** Makes the CA to come and lets apps trust it beside the one in use. @throws CLI_FAILED when there is one already */
 export async function prepareRotation(config: Config, control: Control): Promise<CertificateReport> {
   const { next } = ownCertificateFiles(config)
-  if (existsSync(next)) throw new CloakroomError('CONFIG_EXISTS', { file: next })
+  if (existsSync(next)) {
+    throw new CloakroomError('CLI_FAILED', {
+      what: `a new CA is prepared already (${next}): restart the apps, then run "cloakroom ca rotate --finish"`,
+    })
+  }
   const provider = await openKeyProvider(config.keys)
   const { certificatePem, privateKey } = createAuthority({
     commonName: 'Cloakroom local CA',

@@ -10,6 +10,7 @@ import { CloakroomError } from '../base/errors.ts'
 import { describeCause } from '../base/log.ts'
 import type { Config } from '../config/schema.ts'
 import type { CliContext } from './context.ts'
+import { describeFileError } from './file-error.ts'
 import type { Mark, Output } from './output.ts'
 
 export type Finding = { readonly result: Mark; readonly detail: string; readonly hint?: string }
@@ -56,6 +57,8 @@ async function examineOne(patient: Patient, check: Check): Promise<Finding> {
   try {
     return await check.run(patient)
   } catch (cause) {
+    const file = describeFileError(cause)
+    if (file !== undefined) return failed(file, 'is the path right, and may this user use it?')
     if (!(cause instanceof CloakroomError))
       return failed(`unexpected: ${describeCause(cause)}`, 'report this with the version')
     const faults = faultsOf(cause)

@@ -43,14 +43,12 @@ export type RecordedRequest = {
 // An intent stands before its outcome by the time that the exchange took; this much more for clocks that were set meanwhile.
 const SLACK = 60_000
 
-/** @throws API_NOT_FOUND when the log at `path` has no record of the request that names a method and a target. */
+/** @throws AUDIT_RECORD_NOT_FOUND when the log at `path` has no record of the request that names a method and a target. */
 export async function recordedRequest(path: string, id: string): Promise<RecordedRequest> {
   const records = await recordsOf(path, id)
   const [newest] = records
   if (newest?.method === undefined || newest.target === undefined)
-    throw new CloakroomError('API_NOT_FOUND', {
-      what: `record of request ${id} that names a method and a target`,
-    })
+    throw new CloakroomError('AUDIT_RECORD_NOT_FOUND', { request: id })
   const swaps = records.flatMap(record => record.swaps ?? [])
   return {
     caller: newest.caller,

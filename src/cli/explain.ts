@@ -34,7 +34,7 @@ const REQUEST_ID = /^[0-9A-HJKMNP-TV-Z]{26}$/
 // How a record shows what is no whole placeholder.
 const DAMAGED = '…'
 
-/** @throws CLI_USAGE, API_NOT_FOUND when no record has the request id. */
+/** @throws CLI_USAGE, AUDIT_RECORD_NOT_FOUND when no record has the request id. */
 export async function explainRequest(
   context: CliContext,
   policy: CompiledPolicy,

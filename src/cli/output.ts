@@ -9,6 +9,7 @@ import { faultsOf } from '../api/problem.ts'
 import { systemClock } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
 import { createLog, type Log, type LogFormat, type LogLevel, printable, writeToStderr } from '../base/log.ts'
+import { describeFileError } from './file-error.ts'
 
 export type OutputOptions = { readonly json: boolean; readonly quiet: boolean; readonly noColor: boolean }
 
@@ -130,6 +131,8 @@ function errorJson(cause: unknown): string {
 // The text of a foreign error may quote what it was given (security.md K4).
 function asError(cause: unknown): CloakroomError {
   if (cause instanceof CloakroomError) return cause
+  const what = describeFileError(cause)
+  if (what !== undefined) return new CloakroomError('CLI_FAILED', { what }, { cause })
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
   const name = cause instanceof Error ? cause.name : typeof cause
   return new CloakroomError('CLI_FAILED', { what: `unexpected ${[name, code].filter(Boolean).join(' ')}` })
@@ -137,7 +140,8 @@ function asError(cause: unknown): CloakroomError {
 
 // For what should not happen: where in the code it did, without the words of the error.
 function placesOf(cause: unknown): string {
-  if (cause instanceof CloakroomError || !(cause instanceof Error)) return ''
+  if (asError(cause).cause === cause || cause instanceof CloakroomError || !(cause instanceof Error))
+    return ''
   const places = (cause.stack ?? '').split('\n').filter(line => /^\s+at /.test(line))
   return places.length === 0 ? '' : `${places.join('\n')}\n`
 }

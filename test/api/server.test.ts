@@ -465,7 +465,7 @@ t.test('adds, rotates and revokes callers in the policy file, and keeps its comm
   t.equal(await passwords(), 0)
 
   t.equal((await ask(socket, 'caller.add', { caller: 'billing', tenants: ['*'] })).json().code, 'CLI_USAGE')
-  t.equal((await ask(socket, 'caller.rotate', { caller: 'nobody' })).json().code, 'API_NOT_FOUND')
+  t.equal((await ask(socket, 'caller.rotate', { caller: 'nobody' })).json().code, 'CALLER_NOT_FOUND')
   t.equal((await ask(socket, 'caller.revoke', { caller: 'local' })).json().code, 'CLI_USAGE')
 })
 

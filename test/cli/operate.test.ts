@@ -8,7 +8,7 @@ import { EMPTY_CHAIN, linkRecord } from '../../src/audit/chain.ts'
 import { encodeIntents, encodeOutcome } from '../../src/audit/encode.ts'
 import type { ErrorCode } from '../../src/base/errors.ts'
 import type { Reason } from '../../src/model/decision.ts'
-import { exchange, swap } from '../audit/fixtures.ts'
+import { exchange, keys, swap } from '../audit/fixtures.ts'
 import { aPlace, aRunningSidecar, cloakroom } from '../support/cli.ts'
 import { makeCanary } from '../support/oracle.ts'
 
@@ -260,6 +260,10 @@ t.test('verifies the audit log, and finds a changed record by file and line', as
   const { last } = JSON.parse(report.out)
   const anchored = await place.run(['audit', 'verify', '--anchor', `${last.seq}:${last.hash}`])
   const tail = await place.run(['audit', 'tail', '-n', '2', '--json'])
+  const foreign = join(place.directory, 'foreign.pem')
+  writeFileSync(foreign, keys.publicKey.export({ type: 'spki', format: 'pem' }))
+  const wrongKey = await place.run(['audit', 'verify', '--public-key', foreign])
+  const noKey = await place.run(['audit', 'verify', '--public-key', `${foreign}.gone`])
   const text = readFileSync(file, 'utf8')
   writeFileSync(file, text.replace('"acme/a"', '"acme/b"'))
   const bad = await place.run(['audit', 'verify'])
@@ -272,6 +276,13 @@ t.test('verifies the audit log, and finds a changed record by file and line', as
   t.equal(bad.code, 1)
   t.match(bad.err, /error AUDIT_BROKEN[\s\S]*audit\.jsonl:2: /)
   t.equal(elsewhere.code, 2)
+  t.equal(wrongKey.code, 1)
+  t.match(
+    wrongKey.err,
+    /^cloakroom: error AUDIT_BROKEN: .*no checkpoint is signed with the public key given.*\nhint: /,
+  )
+  t.match(noKey.err, /foreign\.pem\.gone.*no such file/)
+  t.notMatch(noKey.err, /\n +at /)
 })
 
 t.test('shows, exports and replaces the CA with an overlap', async t => {
@@ -291,6 +302,7 @@ t.test('shows, exports and replaces the CA with an overlap', async t => {
   t.equal(early.code, 2)
   t.equal(prepared.code, 0, prepared.err)
   t.equal(twice.code, 1)
+  t.match(twice.err, /a new CA is prepared already.*ca rotate --finish/)
   t.equal(trustedDuring, 2, 'apps trust the CA to come before it is used')
   t.equal(finished.code, 0, finished.err)
   t.match(after, [

@@ -4,7 +4,7 @@
 import { createPublicKey } from 'node:crypto'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { follow, readLast, type TailRecord } from '../../audit/tail.ts'
-import { type VerifyReport, verifyLog } from '../../audit/verify.ts'
+import { FOREIGN_KEY, type VerifyReport, verifyLog } from '../../audit/verify.ts'
 import { systemClock } from '../../base/clock.ts'
 import { CloakroomError } from '../../base/errors.ts'
 import { printable } from '../../base/log.ts'
@@ -100,11 +100,21 @@ const verify: Handler<VerifyOptions> = async ({ context, options }) => {
   const [first] = report.faults
   if (first !== undefined) {
     if (context.output.isJson) context.output.result(report, '')
+    if (isOfAnotherKey(report)) {
+      const what =
+        'no checkpoint is signed with the public key given: another sidecar wrote this log (give its key with --public-key), or somebody did who has not the key'
+      throw new CloakroomError('AUDIT_BROKEN', { ...first, what })
+    }
     const faults = report.faults.map(({ file: where, line, what }) => `${where}:${line}: ${what}`)
     throw new CloakroomError('AUDIT_BROKEN', first, { cause: { faults } })
   }
   context.output.result(report, formatReport(report))
   return 0
+}
+
+// With a wrong key every checkpoint is a fault, and they are all one.
+function isOfAnotherKey({ faults, checkpoints }: VerifyReport): boolean {
+  return checkpoints === 0 && faults.every(({ what }) => what === FOREIGN_KEY)
 }
 
 function formatReport({
@@ -127,8 +137,9 @@ function formatReport({
 }
 
 function readPublicKey(file: string) {
+  const pem = readFileSync(file)
   try {
-    return createPublicKey(readFileSync(file))
+    return createPublicKey(pem)
   } catch (cause) {
     throw new CloakroomError('CLI_USAGE', { what: `${file} is not a public key in PEM` }, { cause })
   }
