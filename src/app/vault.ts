@@ -4,6 +4,7 @@
  * A running sidecar and a command line that changes something use this same composition (rulings.md 19): one writer at a time.
  */
 import type { KeyObject } from 'node:crypto'
+import { statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { ControlDeps, SidecarControl } from '../api/control.ts'
 import { createFingerprint, fingerprintKeyOf } from '../audit/fingerprint.ts'
@@ -11,6 +12,7 @@ import type { AuditObserver } from '../audit/sink.ts'
 import { createSink, type SinkSettings } from '../audit/sinks.ts'
 import { openTrail, type Trail } from '../audit/trail.ts'
 import { type Clock, systemClock } from '../base/clock.ts'
+import { CloakroomError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { readPrivateKey } from '../config/key-files.ts'
 import type { Config } from '../config/schema.ts'
@@ -106,11 +108,22 @@ async function closeAll(opened: Opened, policies?: Policies): Promise<void> {
 }
 
 function openDatabase(config: Config, log: Log, writer: VaultOptions['writer']): Database {
+  refuseLostStore(config)
   return openSqlite({
     file: config.store.file,
     writer: writer === 'sidecar' ? 'thread' : 'here', // rulings.md 19: nothing that may block stands on the data path's loop
     onUpgrade: copy => log.info('the store was upgraded; a copy of the old one was kept', { copy }),
   })
+}
+
+// A store is made where nothing was before. Where a log tells of one, an empty one in its place would look like a good start, and
+// every placeholder would be unknown.
+function refuseLostStore({ store, audit }: Config): void {
+  if ((statSync(store.file, { throwIfNoEntry: false })?.size ?? 0) > 0) return
+  const sizes = audit.sinks.map(({ path }) =>
+    path === undefined ? 0 : (statSync(path, { throwIfNoEntry: false })?.size ?? 0),
+  )
+  if (sizes.some(size => size > 0)) throw new CloakroomError('STORAGE_MISSING', { file: store.file })
 }
 
 function makeTrail(

@@ -14,6 +14,7 @@ import { readPrivateKey } from '../config/key-files.ts'
 import { formatListen, parseListen } from '../config/options.ts'
 import type { Config } from '../config/schema.ts'
 import { readOwnCertificates, trustFilesOf } from '../config/trust-files.ts'
+import { writableByOthers } from '../config/writable.ts'
 import { openKeyProvider } from '../keys/providers.ts'
 import { formatTestResult, runPolicyTests } from '../policy/check.ts'
 import { checkPrivateDirectory } from '../storage/private-directory.ts'
@@ -42,6 +43,7 @@ export const CHECKS: readonly Check[] = [
   { name: 'hardening', needs: 'nothing', run: async () => checkHardening() },
   { name: 'configuration', needs: 'nothing', run: checkConfig },
   { name: 'policy', needs: 'config', run: checkPolicy },
+  { name: 'permissions', needs: 'config', run: checkPermissions },
   { name: 'directories', needs: 'config', run: checkDirectories },
   { name: 'keys', needs: 'config', run: checkKeys },
   { name: 'CA', needs: 'config', run: checkAuthority },
@@ -74,6 +76,13 @@ async function checkPolicy({ context }: Patient): Promise<Finding> {
   if (policy.rules.length === 0)
     return warning(text, 'nothing is allowed yet: docs/policy.md shows how to write a rule')
   return ok(text)
+}
+
+async function checkPermissions({ config }: Required<Patient>): Promise<Finding> {
+  const found = writableByOthers(config)
+  if (found.length > 0)
+    return failed(found.join('\n'), 'chmod go-w them, and chown them to the user that runs cloakroom')
+  return ok('nobody else may change configuration and policy')
 }
 
 async function checkDirectories({ config }: Required<Patient>): Promise<Finding> {

@@ -159,12 +159,16 @@ t.test('goes on after a check that fails, and exits 1', async t => {
   const { chmodSync, writeFileSync } = await import('node:fs')
   const place = await aPlace(t, 'version: 1\nruls: []\n')
   chmodSync(join(place.directory, 'keys', 'root.key'), 0o444)
+  chmodSync(join(place.directory, 'policy.yaml'), 0o666)
+  chmodSync(join(place.directory, 'keys'), 0o755)
   writeFileSync(join(place.directory, 'state', 'trust', 'ca.pem'), 'other')
 
   const { code, out } = await place.run(['doctor'])
 
   t.equal(code, 1)
   t.match(out, /FAILED +policy +POLICY_INVALID: .*unknown key "ruls"/)
+  t.match(out, /FAILED +permissions +.*policy\.yaml may be changed by others \(mode 0666\)/)
+  t.match(out, /FAILED +directories +STORAGE_UNSAFE: .*keys is not safe: others may use it/)
   t.match(out, /FAILED +keys +KEY_FILE_UNSAFE: /)
   t.match(out, /-> chmod 0400 the file/)
   t.match(out, /FAILED +trust files/)

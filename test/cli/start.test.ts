@@ -3,11 +3,11 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { cloakroom, startCloakroom } from '../support/cli.ts'
+import { aPlace, aRunningSidecar, cloakroom, startCloakroom } from '../support/cli.ts'
 import { aDirectory } from '../support/directory.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -68,6 +68,34 @@ t.test('makes no configuration under a name that nothing would find again', asyn
   t.equal(run.code, 2)
   t.match(run.err, /CLI_USAGE.*cloakroom\.yaml/)
   t.notOk(existsSync(join(directory, 'keys')))
+})
+
+t.test('makes no empty store in the place of one that is lost', async t => {
+  const place = await aPlace(t)
+  await place.run(['secret', 'put', 'acme/a', '--target', 'https://api.example.com'], {
+    input: 'long-enough-value',
+  })
+  const store = join(place.directory, 'state/store.db')
+  rmSync(store)
+
+  const list = await place.run(['secret', 'list'])
+  const run = await place.run(['run'])
+
+  t.same([list.code, run.code], [3, 3])
+  t.match(list.err, /STORAGE_MISSING.*\nhint: restore the store from a backup/)
+  t.notOk(existsSync(store))
+})
+
+t.test('warns when others may change the policy', async t => {
+  const place = await aPlace(t)
+  chmodSync(join(place.directory, 'policy.yaml'), 0o666)
+
+  const sidecar = await aRunningSidecar(t, place)
+
+  t.match(
+    sidecar.log(),
+    /another user may change what this sidecar obeys.*policy\.yaml may be changed by others/,
+  )
 })
 
 t.test('without --init a configuration that is missing is an error', async t => {

@@ -11,6 +11,7 @@ import { seconds, systemClock } from '../../base/clock.ts'
 import { CloakroomError } from '../../base/errors.ts'
 import { describeCause, type Log } from '../../base/log.ts'
 import type { Config } from '../../config/schema.ts'
+import { writableByOthers } from '../../config/writable.ts'
 import type { AddCommands, Handler } from '../command.ts'
 import type { CliContext } from '../context.ts'
 import { logOf } from '../output.ts'
@@ -30,6 +31,11 @@ const runSidecar: Handler<RunOptions> = async ({ context, options }) => {
   if (options.init === true) await initializeOnce(context)
   const config = context.config()
   const log = logOf(config.log)
+  for (const what of writableByOthers(config))
+    log.warn(
+      'another user may change what this sidecar obeys: who can do so can send credentials elsewhere',
+      { what },
+    )
   const { createSidecar } = await import('../../app.ts')
   const sidecar = createSidecar(config, log)
   const ending = untilTold()
