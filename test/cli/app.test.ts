@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { PRELOAD } from '../../src/cli/package.ts'
 import { appVariables, formatVariables, proxyUrl, type VariableSource } from '../../src/cli/variables.ts'
-import { aPlace, aRunningSidecar, cloakroom, startCloakroom } from '../support/cli.ts'
+import { aPlace, aRunningSidecar, cloakroom, type Place, startCloakroom } from '../support/cli.ts'
 import { aDirectory } from '../support/directory.ts'
 
 const SOURCE: VariableSource = {
@@ -169,40 +169,42 @@ t.test('starts a private sidecar when none runs, and ends it with the command', 
   t.equal((await place.run(['status'])).code, 3, 'it is gone')
 })
 
+/** Runs a script behind `exec`, and tells when it has said something. */
+function startExec(place: Place, script: string) {
+  const child = startCloakroom([
+    '--config',
+    place.config,
+    'exec',
+    '--',
+    'sh',
+    '-c',
+    script,
+    join(place.directory, 'state/admin.sock'),
+  ])
+  const seen = { text: '' }
+  const waiting: (() => void)[] = []
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', chunk => {
+      seen.text += String(chunk)
+      for (const look of waiting) look()
+    })
+  }
+  const ended = new Promise<number | null>(resolve => child.once('close', resolve))
+  const says = (text: string) =>
+    new Promise<void>(resolve => {
+      const look = () => seen.text.includes(text) && resolve()
+      waiting.push(look)
+      look()
+    })
+  return { child, seen, ended, says }
+}
+
 t.test('keeps a private sidecar for a second command that uses it, until that one has ended too', async t => {
   const place = await aPlace(t)
-  const start = (script: string) => {
-    const child = startCloakroom([
-      '--config',
-      place.config,
-      'exec',
-      '--',
-      'sh',
-      '-c',
-      script,
-      join(place.directory, 'state/admin.sock'),
-    ])
-    const seen = { text: '' }
-    const waiting: (() => void)[] = []
-    for (const stream of [child.stdout, child.stderr]) {
-      stream?.on('data', chunk => {
-        seen.text += String(chunk)
-        for (const look of waiting) look()
-      })
-    }
-    const ended = new Promise<number | null>(resolve => child.once('close', resolve))
-    const says = (text: string) =>
-      new Promise<void>(resolve => {
-        const look = () => seen.text.includes(text) && resolve()
-        waiting.push(look)
-        look()
-      })
-    return { child, seen, ended, says }
-  }
   const script = 'echo up "$https_proxy" up; read line; test -S "$0" && echo alive'
-  const first = start(script)
+  const first = startExec(place, script)
   await first.says(' up')
-  const second = start(script)
+  const second = startExec(place, script)
   await second.says(' up')
 
   first.child.stdin?.end('\n')
@@ -214,6 +216,34 @@ t.test('keeps a private sidecar for a second command that uses it, until that on
   t.notMatch(second.seen.text, 'a private sidecar listens', 'it joined the first')
   t.equal(await first.ended, 0)
   t.equal((await place.run(['status'])).code, 3, 'it is gone')
+})
+
+t.test('ends a private sidecar that others use when a signal says so', async t => {
+  const place = await aPlace(t)
+  const first = startExec(place, 'echo first up; read line')
+  await first.says('first up')
+  const second = startExec(place, 'echo second up; read line')
+  await second.says('second up')
+
+  first.child.stdin?.end('\n')
+  await first.says('other exec commands use the private sidecar')
+  first.child.kill('SIGTERM')
+
+  t.equal(await first.ended, 0)
+  second.child.stdin?.end('\n')
+  t.equal(await second.ended, 0)
+})
+
+t.test('two commands that start at one time share one private sidecar', async t => {
+  const place = await aPlace(t)
+  const exec = () => place.run(['exec', '--', 'sh', '-c', 'printf %s "$https_proxy"'])
+
+  const both = await Promise.all([exec(), exec()])
+
+  for (const { code, out, err } of both) {
+    t.equal(code, 0, err)
+    t.match(out, /^http:\/\/127/)
+  }
 })
 
 t.test('takes the URL that caller add prints for a password, and refuses what the policy would', async t => {
