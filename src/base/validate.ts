@@ -120,6 +120,8 @@ function ruleMessage(issue: v.BaseIssue<unknown>): string {
 }
 
 function hintOf(issue: v.BaseIssue<unknown>): string | undefined {
+  if (issue.type === 'array' && typeof issue.input === 'string' && /^[\w.:/-]{1,32}$/.test(issue.input))
+    return `write a list: [${issue.input}]`
   if (issue.type !== 'picklist' || typeof issue.input !== 'string' || issue.expected === null)
     return undefined
   const meant = nearest(

@@ -5,6 +5,7 @@
  * directives or merge keys; a warning is a fault; all faults are collected. Data has null-prototype mappings only.
  */
 import {
+  type Alias,
   Composer,
   type CST,
   type Document,
@@ -162,6 +163,20 @@ function report(reading: Reading, offset: number, path: DataPath, message: strin
   reading.faults.push({ file: reading.file, line, column, path: formatPath(path), message })
 }
 
+// Who writes */name means the text: a star in front makes it an alias.
+function reportAlias(reading: Reading, node: Alias, path: DataPath): void {
+  const { line, column } = lineAndColumn(reading, node.range?.[0] ?? 0)
+  const fault = {
+    file: reading.file,
+    line,
+    column,
+    path: formatPath(path),
+    message: 'aliases are not allowed',
+  }
+  const isShort = /^[!-~]{1,64}$/.test(node.source) && !node.source.includes("'")
+  reading.faults.push(isShort ? { ...fault, hint: `if text is meant, quote it: '*${node.source}'` } : fault)
+}
+
 function compose(text: string, reading: Reading): Document.Parsed | undefined {
   if (Buffer.byteLength(text) > MAX_YAML_SIZE) {
     report(reading, 0, [], `the file is larger than ${MAX_YAML_SIZE} bytes`)
@@ -210,7 +225,7 @@ function readNode(node: Node | null, path: DataPath, reading: Reading): unknown 
     return undefined
   }
   if (isAlias(node)) {
-    report(reading, offset, path, 'aliases are not allowed')
+    reportAlias(reading, node, path)
     return undefined
   }
   if ('anchor' in node && node.anchor !== undefined) report(reading, offset, path, 'anchors are not allowed')

@@ -4,7 +4,7 @@
  * Rules of this file: every fault is reported, not only the first; after this point nothing is optional, every path is
  * absolute and every unit is parsed. No part of the program reads YAML or variables of its own.
  */
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { CloakroomError } from '../base/errors.ts'
@@ -159,6 +159,11 @@ function crossFaults(config: Config, parsed: ParsedYaml): Fault[] {
   if (length > MAX_SOCKET_PATH) {
     const message = `the path of the socket has ${length} bytes; the system allows ${MAX_SOCKET_PATH}`
     faults.push(faultAt(parsed, ['admin', 'socket'], message, 'put the state directory nearer to the root'))
+  }
+  for (const [i, file] of config.upstream.certificateAuthorities.entries()) {
+    if (existsSync(file)) continue
+    const hint = 'write a path from the directory of this file, or correct the list'
+    faults.push(faultAt(parsed, ['upstream', 'certificateAuthorities', i], `there is no file ${file}`, hint))
   }
   const seen = new Map<string, string>()
   for (const [section, listen] of listenersOf(config)) {

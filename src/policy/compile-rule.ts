@@ -106,9 +106,14 @@ function compileMethods(source: RuleSource, complain: Complain): readonly string
   if (source.methods === undefined) complain([], 'needs methods', 'for example: methods: [GET, POST]')
   for (const [i, method] of (source.methods ?? []).entries()) {
     if (NEVER_METHODS.has(method)) complain(['methods', i], 'this method is never forwarded')
-    else if (!/^[A-Z][A-Z-]{0,31}$/.test(method)) complain(['methods', i], 'must be a method in upper case')
+    else if (!/^[A-Z][A-Z-]{0,31}$/.test(method))
+      complain(['methods', i], 'must be a method in upper case', upperCase(method))
   }
   return [...new Set(source.methods ?? [])]
+}
+
+function upperCase(method: string): string | undefined {
+  return /^[A-Za-z-]{1,32}$/.test(method) ? `did you mean ${method.toUpperCase()}?` : undefined
 }
 
 function compilePaths(source: RuleSource, complain: Complain): readonly PathPattern[] {

@@ -50,6 +50,9 @@ const PROXY_STATUS: { readonly [code in ErrorCode]?: string } = {
   REQUEST_LOOP: 'proxy_loop_detected',
 }
 
+// The same for every answer: who reads it must not learn more than the code tells (rulings.md 11).
+const DETAIL = 'answered by Cloakroom, not by the upstream; the operator can explain this request id'
+
 /** Seconds after which trying again makes sense, for answers that say so. */
 const RETRY_AFTER = 1
 
@@ -63,7 +66,7 @@ export function problem(error: CloakroomError, request: string, now: number): Ow
   const status = error.status === 0 ? 500 : error.status
   const title = REASON_PHRASES[status] ?? 'Error'
   const body = Buffer.from(
-    `${JSON.stringify({ type: 'about:blank', title, status, code: error.code, request })}\n`,
+    `${JSON.stringify({ type: 'about:blank', title, status, detail: DETAIL, code: error.code, request })}\n`,
   )
   const headers: HeaderList = [
     ['Date', httpDate(now)],

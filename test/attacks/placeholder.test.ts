@@ -97,6 +97,10 @@ t.test(
     for (const text of damaged) {
       const answer = await sendInTunnel(sidecar, get('/', [`Authorization: Bearer ${text}`]))
       t.equal(withoutIdAndDate(answer), withoutIdAndDate(misplaced))
+      t.match(
+        answer,
+        '"detail":"answered by Cloakroom, not by the upstream; the operator can explain this request id"',
+      )
       t.match(await lastRecord(sidecar, { event: 'refused' }), {
         reason: 'placeholder_damaged',
         refused: [{ placeholder: '…' }],

@@ -9,7 +9,16 @@ const faultsOf = (text: string) => parseYaml(text, { file: 'x.yaml' }).faults.ma
 const REFUSED: readonly (readonly [name: string, text: string, fault: string])[] = [
   ['an anchor', 'a: &x 1', 'x.yaml:1:7: a: anchors are not allowed'],
   ['an anchor on a key', '&x a: 1', 'x.yaml:1:4: anchors are not allowed'],
-  ['an alias', 'a: &x 1\nb: *x', 'x.yaml:2:4: b: aliases are not allowed'],
+  [
+    'an alias',
+    'a: &x 1\nb: *x',
+    "x.yaml:2:4: b: aliases are not allowed\n  hint: if text is meant, quote it: '*x'",
+  ],
+  [
+    'a text that begins with a star',
+    'b: [*/api]',
+    "x.yaml:1:5: b[0]: aliases are not allowed\n  hint: if text is meant, quote it: '*/api'",
+  ],
   ['a merge key', '<<: {a: 1}', 'x.yaml:1:1: merge keys are not allowed'],
   ['a core tag', 'a: !!str 1', 'x.yaml:1:10: a: tags are not allowed'],
   ['a tag on a mapping', 'a: !!map {b: 1}', 'x.yaml:1:10: a: tags are not allowed'],

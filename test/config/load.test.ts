@@ -262,3 +262,11 @@ t.test('ships an annotated example that names every option and changes none', as
   const text = readFileSync(example, 'utf8')
   for (const { path, name } of OPTIONS) t.match(text, new RegExp(`^ +${name}:`, 'm'), path)
 })
+
+t.test('a CA file that is not there is a fault of the configuration, with its place', async t => {
+  const file = aFile(t, 'upstream:\n  certificateAuthorities: [gone.pem]\n')
+
+  const [fault] = faultsOf(file)
+
+  t.match(fault, /:2:28: upstream\.certificateAuthorities\[0\]: there is no file .*gone\.pem\n {2}hint: /)
+})

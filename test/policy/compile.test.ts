@@ -24,6 +24,12 @@ for (const name of readdirSync(VECTORS).filter(file => file.endsWith('.golden'))
   })
 }
 
+t.test('a name where a list must stand comes with the list that is meant', async t => {
+  const [fault] = faultsFrom(STRIPE.replace('callers: [billing, single, pair]', 'callers: billing'))
+
+  t.match(fault, /callers: expected a list, found text\n {2}hint: write a list: \[billing\]/)
+})
+
 t.test('puts several files together: callers of one, rules of another', async t => {
   const rules =
     "version: 1\nrules: [{ id: a, callers: [billing], target: 'https://a.example.com', methods: [GET], paths: ['/**'] }]\n"
