@@ -107,13 +107,33 @@ export function counted(count: number, noun: string): string {
 function errorText(cause: unknown): string {
   const error = asError(cause)
   const faults = faultsOf(error)
-  const text = faults.length > 0 ? counted(faults.length, 'fault') : error.message
+  const text = faults.length > 0 ? counted(faults.length, 'fault') : messageOf(error)
   const lines = [
     `cloakroom: error ${error.code}: ${text}`,
     ...faults.flatMap(fault => fault.split('\n').map(indent)),
     `hint: ${error.hint}`,
   ]
   return `${lines.map(printable).join('\n')}\n`
+}
+
+const OPTION_OF: Readonly<Record<string, string>> = {
+  targets: '--target',
+  shape: '--shape',
+  expiresAt: '--expires',
+  notBefore: '--not-before',
+  tenant: '--tenant',
+  target: '--target',
+  tenants: '--tenant',
+}
+
+// A person has written options, and knows nothing of the members of an admin request.
+function messageOf(error: CloakroomError): string {
+  const { what } = error.details as { what?: unknown }
+  if (error.code !== 'API_MALFORMED' || typeof what !== 'string') return error.message
+  const [, place = '', member = '', rest = what] =
+    /^(secrets\.\d+\.)?(\w+)(?:\.\d+)?: (.*)$/s.exec(what) ?? []
+  const where = place === '' ? '' : `secret ${Number(place.split('.')[1]) + 1} of the batch: `
+  return `${where}${[OPTION_OF[member] ?? member, rest].filter(Boolean).join(' ')}`
 }
 
 function errorJson(cause: unknown): string {

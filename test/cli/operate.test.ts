@@ -120,12 +120,17 @@ t.test('explains a request of the audit log: the record leads, and a refusal sta
   mkdirSync(join(place.directory, 'state'), { recursive: true, mode: 0o700 })
   writeFileSync(file, lines.join(''), { mode: 0o600 })
 
+  const tail = await place.run(['audit', 'tail'])
   const [first, second, third, json, unknown] = await Promise.all([
     ...ids.map(id => place.run(['policy', 'explain', id])),
     place.run(['policy', 'explain', body, '--json']),
     place.run(['policy', 'explain', `01J${'9'.repeat(23)}`]),
   ])
 
+  t.match(
+    tail.out.split('\n')[0],
+    /^2026-11-23T\S+Z 1 refused 01J1{23} local 403 placeholder_misplaced GET https:\/\/api\.example\.com:443\/v1\/a acme\/stripe in header\.x-other$/,
+  )
   t.match(first?.out, /^recorded at 2026-11-23.*: denied, SWAP_REFUSED, placeholder_misplaced\n/)
   t.match(first?.out, 'xclk_r…Q3xZ in header.x-other: acme/stripe')
   t.match(first?.out, 'deny by example: placeholder_misplaced')
@@ -260,6 +265,9 @@ t.test('verifies the audit log, and finds a changed record by file and line', as
   const { last } = JSON.parse(report.out)
   const anchored = await place.run(['audit', 'verify', '--anchor', `${last.seq}:${last.hash}`])
   const tail = await place.run(['audit', 'tail', '-n', '2', '--json'])
+  const container = await place.run(['env', '--format', 'k8s'])
+  const notes = await place.run(['audit', 'tail', '-n', '9'])
+  const slip = await place.run(['secret', 'put', 'acme/b', '--target', 'nonsense'], { input: CANARY })
   const foreign = join(place.directory, 'foreign.pem')
   writeFileSync(foreign, keys.publicKey.export({ type: 'spki', format: 'pem' }))
   const wrongKey = await place.run(['audit', 'verify', '--public-key', foreign])
@@ -276,6 +284,12 @@ t.test('verifies the audit log, and finds a changed record by file and line', as
   t.equal(bad.code, 1)
   t.match(bad.err, /error AUDIT_BROKEN[\s\S]*audit\.jsonl:2: /)
   t.equal(elsewhere.code, 2)
+  t.match(notes.out, /Z \d+ secret_put .*acme\/a/)
+  t.notMatch(notes.out, /prev=|hash=|signature=/)
+  t.match(container.err, /mount the files .*127\.0\.0\.1 is the sidecar only in its own pod/)
+  t.notMatch(container.out, 'mount the files')
+  t.match(slip.err, /: --target must be https:\/\/HOST/)
+  t.notMatch(slip.err, /targets\.0|admin request/)
   t.equal(wrongKey.code, 1)
   t.match(
     wrongKey.err,

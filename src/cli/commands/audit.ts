@@ -8,6 +8,7 @@ import { FOREIGN_KEY, type VerifyReport, verifyLog } from '../../audit/verify.ts
 import { systemClock } from '../../base/clock.ts'
 import { CloakroomError } from '../../base/errors.ts'
 import { printable } from '../../base/log.ts'
+import type { AuditEvent, IntentEvent, OutcomeEvent } from '../../model/audit-event.ts'
 import { type AddCommands, collect, type Handler } from '../command.ts'
 import { auditFileOf } from '../explain.ts'
 import { counted, type Output } from '../output.ts'
@@ -55,6 +56,33 @@ const tail: Handler<{ lines: string; follow?: boolean }> = async ({ context, opt
 
 function show(output: Output, { line, event }: TailRecord): void {
   if (output.isJson) return output.raw(`${line.trimEnd()}\n`)
+  const text = 'request' in event ? formatExchange(event) : formatNote(event)
+  output.raw(`${printable(text)}\n`)
+}
+
+// What a person looks for first; --json has the rest.
+function formatExchange(event: IntentEvent | OutcomeEvent): string {
+  const { seq, time, event: name, request, caller, method = '', target = '', path = '', swaps } = event
+  const end = 'outcome' in event ? [event.status, event.reason ?? event.error ?? event.outcome] : []
+  const placeholders = swaps ?? ('refused' in event ? event.refused : undefined) ?? []
+  const secrets = placeholders.map(
+    one => `${one.secret ?? one.placeholder}${one.in === undefined ? '' : ` in ${one.in}`}`,
+  )
+  const columns = [
+    time,
+    seq,
+    name.padEnd(7),
+    request,
+    caller ?? '-',
+    ...end,
+    method,
+    `${target}${path}`,
+    secrets.join(', '),
+  ]
+  return columns.filter(column => column !== undefined && column !== '').join(' ')
+}
+
+function formatNote(event: AuditEvent): string {
   const {
     v: _v,
     seq,
@@ -63,12 +91,13 @@ function show(output: Output, { line, event }: TailRecord): void {
     event: name,
     prev: _prev,
     hash: _hash,
+    signature: _signature,
     ...rest
   } = { ...event } as Record<string, unknown>
   const fields = Object.entries(rest).map(
     ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
   )
-  output.raw(`${printable(`${time} ${seq} ${name} ${fields.join(' ')}`)}\n`)
+  return [time, seq, name, ...fields].join(' ')
 }
 
 type VerifyOptions = {

@@ -7,6 +7,10 @@ import { type AppOptions, PASSWORD_BLANK, runningProxy, variablesFor } from '../
 import type { AddCommands, Handler } from '../command.ts'
 import { formatVariables, VARIABLE_FORMATS, type VariableFormat } from '../variables.ts'
 
+const CONTAINER_FORMATS: ReadonlySet<VariableFormat> = new Set(['docker', 'k8s'])
+const CONTAINER_NOTE =
+  'note: mount the files that these variables name at the same paths in the app; 127.0.0.1 is the sidecar only in its own pod or network'
+
 export const addEnvCommand: AddCommands = (program, perform) => {
   program
     .command('env')
@@ -37,6 +41,7 @@ const printVariables: Handler<AppOptions & { readonly format: VariableFormat }> 
   if (variables.some(({ value }) => value.includes(`:${PASSWORD_BLANK}@`))) {
     context.output.warn('put the password of the caller in, or give --caller and --password-file')
   }
+  if (!context.output.isJson && CONTAINER_FORMATS.has(options.format)) context.output.say(CONTAINER_NOTE)
   context.output.raw(formatVariables(variables, context.output.isJson ? 'json' : options.format))
   return 0
 }
