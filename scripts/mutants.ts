@@ -1,5 +1,5 @@
 /**
- * Takes each guard out in turn and looks whether a test notices: `npm run mutants` (security.md 6.D).
+ * Takes each guard out in turn and looks whether a test notices: `npm run mutants` (threat-model.md 6.D).
  *
  * A test suite that stays green without a guard does not guard it. Each mutant names the test that must fail; the same test is first
  * run with the guard in place, so that a test that fails anyway proves nothing.

@@ -166,7 +166,7 @@ t.test('what comments cite stands in the pages', async t => {
 
   for (const number of cited(/\brulings?(?:\.md)? (\d+)/g))
     t.match(rulings, new RegExp(`^${number}\\. `, 'm'), `ruling ${number}`)
-  for (const id of cited(/\bsecurity\.md ([A-N]\d{1,2})\b/g))
+  for (const id of cited(/\bthreat-model\.md ([A-N]\d{1,2})\b/g))
     t.match(threats, new RegExp(`^\\|[^|]*\\b${id}\\b[^|]*\\|`, 'm'), `attack ${id}`)
 })
 

@@ -1,7 +1,7 @@
 /**
  * What the control path needs of a vault or of a running sidecar; app.ts gives it.
  *
- * Rules of this file: plain data in, plain data out, and no value of a secret ever comes back (security.md M2).
+ * Rules of this file: plain data in, plain data out, and no value of a secret ever comes back (threat-model.md M2).
  * The admin socket (server.ts) and a command line that holds the state lock itself use the same deps and the same table of
  * operations (rulings.md 19), so that nothing can be done on one way that the other would have refused or recorded.
  */

@@ -2,7 +2,7 @@
  * What an operation of the control path is: a name, a scope, checked parameters, an audit event, and what it does.
  *
  * Rule of this file: an operation that changes something cannot be written down without the event that is recorded before it
- * takes effect (security.md M5): the type asks for it.
+ * takes effect (threat-model.md M5): the type asks for it.
  */
 import * as v from 'valibot'
 import { CloakroomError } from '../base/errors.ts'
@@ -84,7 +84,7 @@ export async function performOperation<S extends v.GenericSchema, R>(
   }
 }
 
-// The path only, and of it only names that are ours: what was given could be a value in the wrong place (security.md K4).
+// The path only, and of it only names that are ours: what was given could be a value in the wrong place (threat-model.md K4).
 function malformed(issue: v.BaseIssue<unknown>): CloakroomError<'API_MALFORMED'> {
   const isUnknownMember = issue.expected === 'never'
   const names = (issue.path ?? []).map(item => String(item.key))

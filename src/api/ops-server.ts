@@ -2,7 +2,7 @@
  * Metrics and health: /metrics, /livez, /readyz and /startupz, for Prometheus and the kubelet.
  *
  * Rules of this file. It answers GET and HEAD on four paths and nothing else, reads no body, and every number here has a bound: the app
- * shares this loopback (security.md L2). Liveness is local: an audit log or a store that is down must not restart the sidecar in
+ * shares this loopback (threat-model.md L2). Liveness is local: an audit log or a store that is down must not restart the sidecar in
  * a loop, so it shows in /readyz alone (L3). Details name checks of ours, never a tenant, a secret or a host.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'

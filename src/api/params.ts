@@ -54,7 +54,7 @@ export const value = v.pipe(
   v.transform(text => {
     const bytes = decodeCanonicalBase64(text) ?? Buffer.alloc(0)
     const own = ownCopy(bytes)
-    bytes.fill(0) // may be a slice of Node's shared pool (security.md N6)
+    bytes.fill(0) // may be a slice of Node's shared pool (threat-model.md N6)
     return own
   }),
 )

@@ -2,7 +2,7 @@
  * Errors of the control path on the wire: application/problem+json (RFC 9457), for the operator.
  *
  * Rule of this file: an error with a code travels with its details, which hold names, ids and numbers only; everything else
- * travels as INTERNAL_BROKEN_INVARIANT, without its text (security.md K4).
+ * travels as INTERNAL_BROKEN_INVARIANT, without its text (threat-model.md K4).
  */
 import { CloakroomError, ERRORS, type ErrorCode } from '../base/errors.ts'
 import { type Fault, formatFault } from '../base/yaml.ts'

@@ -1,5 +1,5 @@
 /**
- * Operations on secrets. They take values in and give metadata and placeholders out (security.md M2).
+ * Operations on secrets. They take values in and give metadata and placeholders out (threat-model.md M2).
  */
 import * as v from 'valibot'
 import { formatSecretRef, type SecretRef, type SecretState } from '../model/secret.ts'

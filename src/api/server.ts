@@ -1,7 +1,7 @@
 /**
  * The admin API: HTTP on a unix socket that only the sidecar's own user can open.
  *
- * Rules of this file (security.md M1, M2, M4): the socket has mode 0600 in a directory of mode 0700, which is the whole of the
+ * Rules of this file (threat-model.md M1, M2, M4): the socket has mode 0600 in a directory of mode 0700, which is the whole of the
  * authentication; a request that a web page could have caused is refused; answers hold no values; one change at a time.
  * This is not the data path: Node's own HTTP server is good enough here.
  */

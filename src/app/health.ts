@@ -1,5 +1,5 @@
 /**
- * The checks behind /readyz and `status`: what must hold for a request with a credential to be served (security.md L3).
+ * The checks behind /readyz and `status`: what must hold for a request with a credential to be served (threat-model.md L3).
  */
 import { days, hours } from '../base/clock.ts'
 import type { DataPath } from './data-path.ts'

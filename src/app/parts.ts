@@ -12,6 +12,6 @@ export type DataPathOptions = {
   readonly log: Log
   readonly vault: Vault
   readonly meters: Metrics
-  /** Our other listeners' addresses: never dialled (security.md A10). */
+  /** Our other listeners' addresses: never dialled (threat-model.md A10). */
   readonly otherListeners: () => readonly Endpoint[]
 }

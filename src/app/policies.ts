@@ -1,5 +1,5 @@
 /**
- * The policy in force: loaded at start, watched, replaced as a whole or kept (security.md B9).
+ * The policy in force: loaded at start, watched, replaced as a whole or kept (threat-model.md B9).
  *
  * Rules of this file: a good policy is in force at once and recorded then, because one that takes a right away must not wait for
  * the disk of the audit trail (rulings.md 20); what it newly allows waits by itself, because no credential leaves without an intent

@@ -10,7 +10,7 @@ import { createDialer, type Dialer } from '../net/dial.ts'
 import { loadUpstreamTrust } from '../tls/trust.ts'
 import type { DataPathOptions } from './parts.ts'
 
-/** Makes the one dialer; `ownListeners` are never dialled (security.md A10). @throws CONFIG_INVALID */
+/** Makes the one dialer; `ownListeners` are never dialled (threat-model.md A10). @throws CONFIG_INVALID */
 export function makeDialer(options: DataPathOptions, ownListeners: () => readonly Endpoint[]): Dialer {
   const { config, vault, meters } = options
   const guard = createAddressGuard({
@@ -44,7 +44,7 @@ function localAddresses(): string[] {
   )
 }
 
-// security.md A10: a request that leads back to us is told so, whatever names it went through.
+// threat-model.md A10: a request that leads back to us is told so, whatever names it went through.
 export function asLoop(cause: unknown): never {
   if (isError(cause, 'NET_ADDRESS_REFUSED') && cause.details.kind === 'own_listener')
     throw new CloakroomError('REQUEST_LOOP', {}, { cause })

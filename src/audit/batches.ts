@@ -2,7 +2,7 @@
  * Gives waiting records their place in the chain, a batch at a time, and signs checkpoints among them.
  *
  * Rule of this file: a record that has a place is written; there is no way back. A checkpoint follows 1,000 records or one minute after
- * the first unsigned one, and the end (security.md K2).
+ * the first unsigned one, and the end (threat-model.md K2).
  */
 import type { KeyObject } from 'node:crypto'
 import { type Clock, formatTime, minutes, type Timer } from '../base/clock.ts'

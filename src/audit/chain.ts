@@ -3,7 +3,7 @@
  *
  * Rules of this file. The canonical bytes of a record are the bytes of its line: `hash` is SHA-256 over the line without its hash
  * member, and `prev`, which is inside, is the hash of the line before. A checkpoint is a record with an Ed25519 signature over its
- * own line without `signature` and `hash`: as `prev` is inside, it vouches for every record before it (security.md K2). What is
+ * own line without `signature` and `hash`: as `prev` is inside, it vouches for every record before it (threat-model.md K2). What is
  * claimed and what is not: rulings.md 24. The writer and the verifier share these functions, so the format has one definition.
  */
 import { createHash, createPublicKey, hash, type KeyObject, sign, verify } from 'node:crypto'

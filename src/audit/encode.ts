@@ -2,7 +2,7 @@
  * Turns what is known of an exchange into the members of an audit record, as text.
  *
  * Rules of this file: one line, one object, whatever the strings hold: everything outside printable ASCII is escaped, so nothing can
- * forge a line, repaint a terminal or hide (security.md K3). Every field has a cap in written bytes, and so has the record. A value,
+ * forge a line, repaint a terminal or hide (threat-model.md K3). Every field has a cap in written bytes, and so has the record. A value,
  * a full placeholder, a header, a body or a query value has no way in (SECURITY I4). JSON is written by hand because this runs
  * twice in every exchange; the test compares it with JSON.parse.
  */
@@ -86,7 +86,7 @@ function ending(record: Readonly<ExchangeRecord>): string {
   return text
 }
 
-/** What is kept of an intent that a crash left open, to close it (security.md K5). */
+/** What is kept of an intent that a crash left open, to close it (threat-model.md K5). */
 export type Unfinished = {
   readonly request: string
   readonly seq: number

@@ -33,7 +33,7 @@ function asUnavailable(cause: unknown): CloakroomError {
   return cause instanceof CloakroomError ? cause : new CloakroomError('AUDIT_UNAVAILABLE', {}, { cause })
 }
 
-/** The records that close what an earlier run left open, as unknown, and that say that it ended badly (security.md K5). */
+/** The records that close what an earlier run left open, as unknown, and that say that it ended badly (threat-model.md K5). */
 export function closeEarlierRun(tail: ChainTail, time: number): readonly Entry[] {
   const ends = tail.unfinished.map(open => ({ members: encodeUnknown(open), time, closes: open.request }))
   if (tail.isClean) return ends

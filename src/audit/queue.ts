@@ -2,7 +2,7 @@
  * Records that wait to be written, and the callers that wait for them.
  *
  * Rules of this file. Bounded by number and bytes, with a place kept for the outcome of every exchange that was let through, so that
- * no intent ever stands without its outcome for want of room (security.md K1, K5). Who waits longer than the limit is refused, and
+ * no intent ever stands without its outcome for want of room (threat-model.md K1, K5). Who waits longer than the limit is refused, and
  * the record that nobody acted on is taken out unless it is being written already.
  */
 import type { Clock, Milliseconds, Timer } from '../base/clock.ts'

@@ -2,7 +2,7 @@
  * The audit trail: an intent is written down before a credential leaves, and an outcome after (SECURITY I3, I8).
  *
  * Rules of this file. It fails closed and within a bound: what cannot be written down within the limit is refused, and while the log
- * hangs new exchanges are refused at once (security.md K1). The event loop never waits: one write is under way, and the records that
+ * hangs new exchanges are refused at once (threat-model.md K1). The event loop never waits: one write is under way, and the records that
  * arrive meanwhile share the next (rulings.md 23). A record that was given a place in the chain is written, however long that takes;
  * one that was refused before is taken out. It recovers by itself.
  */

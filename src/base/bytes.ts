@@ -8,7 +8,7 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b)
 }
 
-/** Copies bytes into memory of their own, outside Node's shared 8 KiB pool (security.md N6). */
+/** Copies bytes into memory of their own, outside Node's shared 8 KiB pool (threat-model.md N6). */
 export function ownCopy(source: Uint8Array): Buffer {
   const copy = Buffer.allocUnsafeSlow(source.length)
   copy.set(source)

@@ -1,7 +1,7 @@
 /**
  * Whether somebody behind us could climb out of a path: the one reading that policy and swapping share.
  *
- * Rule of this file: a dot segment counts in every spelling that a server may undo (security.md A6, B1).
+ * Rule of this file: a dot segment counts in every spelling that a server may undo (threat-model.md A6, B1).
  */
 
 /** Tells whether a path (without its query) holds a segment "." or "..", as it is or decoded once or twice. */

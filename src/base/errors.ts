@@ -2,7 +2,7 @@
  * Every error that Cloakroom can report, in one table, and the one class that carries them.
  *
  * Rules of this file: a code is AREA_WHAT, a past fact, and is never renamed. Details hold names, ids and numbers only,
- * never a header, a body, a query or a secret (security.md K4). `source` tells who must act and is the metric label.
+ * never a header, a body, a query or a secret (threat-model.md K4). `source` tells who must act and is the metric label.
  * docs/errors.md is generated from this table.
  */
 

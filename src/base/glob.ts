@@ -1,7 +1,7 @@
 /**
  * Patterns over hosts and paths: `*.example.com` and `/v1/items/*`, compiled to flat lists.
  *
- * Rules of this file: no regular expressions from outside, and matching is linear in the subject (security.md B7, A8). A host's
+ * Rules of this file: no regular expressions from outside, and matching is linear in the subject (threat-model.md B7, A8). A host's
  * `*` is exactly one label; a path's `*` is exactly one non-empty segment, its `**` stands last and is the rest, or nothing.
  * `contains` and `intersects` compare the sets that patterns stand for, so that overlaps are found at load.
  */

@@ -2,7 +2,7 @@
  * The operational log: structured lines on stderr.
  *
  * Rule of this file: it takes names, ids and numbers only (LogFields). Never a header, a body, a query, a placeholder
- * or an error's text from elsewhere: causes are given as name and code by describeCause (security.md K3, K4).
+ * or an error's text from elsewhere: causes are given as name and code by describeCause (threat-model.md K3, K4).
  */
 import { formatTime } from './clock.ts'
 import { CloakroomError } from './errors.ts'
@@ -36,7 +36,7 @@ export function printable(text: string): string {
   return text.replace(UNSAFE, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** Names a cause for the log: class and code, never its message, which may quote input (security.md K4). */
+/** Names a cause for the log: class and code, never its message, which may quote input (threat-model.md K4). */
 export function describeCause(cause: unknown): string {
   if (cause instanceof CloakroomError) return cause.code
   if (!(cause instanceof Error)) return typeof cause

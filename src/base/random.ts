@@ -8,7 +8,7 @@ import { randomBytes as bytesFromSystem, randomFillSync } from 'node:crypto'
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
-/** Returns `count` random bytes in memory of their own (never a slice of Node's shared pool, security.md N6). */
+/** Returns `count` random bytes in memory of their own (never a slice of Node's shared pool, threat-model.md N6). */
 export function randomBytes(count: number): Buffer {
   const bytes = Buffer.allocUnsafeSlow(count)
   return randomFillSync(bytes)

@@ -2,7 +2,7 @@
  * Checks parsed YAML against a valibot schema and says what is wrong, where, and what was probably meant.
  *
  * Rule of this file: every fault is reported, not only the first. A text that a person wrote is quoted only where the schema
- * has a closed list of words; elsewhere it could be a password in the wrong place (security.md K4).
+ * has a closed list of words; elsewhere it could be a password in the wrong place (threat-model.md K4).
  */
 import * as v from 'valibot'
 import { type DataPath, type Fault, faultAt, formatPath, type ParsedYaml } from './yaml.ts'

@@ -1,7 +1,7 @@
 /**
  * The only door to YAML: text to plain data with positions, and edits that keep a person's comments.
  *
- * Rules of this file (security.md B6, B8): YAML 1.2 core, one document, bounded size and depth; no anchors, aliases, tags,
+ * Rules of this file (threat-model.md B6, B8): YAML 1.2 core, one document, bounded size and depth; no anchors, aliases, tags,
  * directives or merge keys; a warning is a fault; all faults are collected. Data has null-prototype mappings only.
  */
 import {

@@ -2,7 +2,7 @@
  * The CA's files, for `cloakroom ca`: reading them, and replacing the CA with an overlap.
  *
  * Rule of this file: a new CA is trusted by apps before the first leaf is minted under it, and the old one stays trusted while leaves
- * of it may live (operations.md 1.3). Every step leaves a pair of key and certificate that belong together, or says how to go on.
+ * of it may live. Every step leaves a pair of key and certificate that belong together, or says how to go on.
  */
 import { X509Certificate } from 'node:crypto'
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'

@@ -5,7 +5,7 @@ import { accessSync, constants, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { type Finding, ok, type Patient, warning } from './doctor.ts'
 
-/** Core dumps and swap write memory, and so secrets, to a disk (security.md N3). */
+/** Core dumps and swap write memory, and so secrets, to a disk (threat-model.md N3). */
 export function checkHardening(): Finding {
   const found: string[] = []
   const limits = readOrNothing('/proc/self/limits')

@@ -148,7 +148,7 @@ function errorJson(cause: unknown): string {
   return `${JSON.stringify({ error: body })}\n`
 }
 
-// The text of a foreign error may quote what it was given (security.md K4).
+// The text of a foreign error may quote what it was given (threat-model.md K4).
 function asError(cause: unknown): CloakroomError {
   if (cause instanceof CloakroomError) return cause
   const what = describeFileError(cause)

@@ -1,6 +1,6 @@
 /**
  * Reads values of secrets: from a terminal without echo, from stdin, or from a file; never from an argument, where `ps` and the
- * shell's history would keep them (security.md N8).
+ * shell's history would keep them (threat-model.md N8).
  *
  * Rule of this file: values are bytes in memory of their own, which the caller wipes.
  */

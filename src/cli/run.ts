@@ -117,7 +117,7 @@ function exitCodeOf(cause: unknown): number {
 }
 
 // commander writes "error: unknown command 'x'\n(Did you mean y?)". It also repeats arguments that are too many, and what stands
-// behind "=": either may be a value that somebody tried to give on the command line (security.md K4).
+// behind "=": either may be a value that somebody tried to give on the command line (threat-model.md K4).
 function usageOf(cause: unknown): CloakroomError {
   const text = cause instanceof Error ? cause.message : 'the command line cannot be read'
   const what = text

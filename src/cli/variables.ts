@@ -23,7 +23,7 @@ export type VariableSource = {
 export type Variable = { readonly name: string; readonly value: string; readonly used: string }
 
 // Loopback, link-local metadata and names inside a cluster: never the proxy's business. Plain suffixes, since not every runtime
-// knows CIDR or "*" (data-path.md 5).
+// knows CIDR or "*".
 const NEVER_PROXIED = [
   'localhost',
   '127.0.0.1',

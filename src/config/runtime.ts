@@ -3,7 +3,7 @@
  *
  * Rules of this file: it is pure, imports nothing, and runs on any Node (main.ts calls it before it loads anything else).
  * What is refused would print credentials, write memory to disk, weaken TLS or parsing, or open a debugger
- * (security.md E10, H6, N1, N4, N5, N9).
+ * (threat-model.md E10, H6, N1, N4, N5, N9).
  */
 
 /** EX_CONFIG of sysexits.h: the process was started in a way that cannot work; starting it again changes nothing. */

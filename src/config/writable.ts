@@ -1,5 +1,5 @@
 /**
- * Who else may change what this sidecar obeys: its configuration and its policy (security.md B9).
+ * Who else may change what this sidecar obeys: its configuration and its policy (threat-model.md B9).
  *
  * Rule of this file: it looks and tells; the caller warns. A directory counts too, since who may write there may put another file in
  * the place of ours.

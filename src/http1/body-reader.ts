@@ -176,7 +176,7 @@ export class BodyReader {
     const crumb = bytes.toString('latin1', at, Math.min(bytes.length, at + limits.bytes - before))
     const text = this.#pending + crumb
     this.#pending = text
-    // Verdicts fall at line ends and at the limit only, so crumbs cost no reading (security.md G8).
+    // Verdicts fall at line ends and at the limit only, so crumbs cost no reading (threat-model.md G8).
     if (text.length < limits.bytes && !crumb.includes('\n')) return bytes.length
     const fields = parseFields({ side: this.#side, text, limits }, 0)
     if (fields.kind === 'refused') this.#refusal = fields

@@ -2,7 +2,7 @@
  * A body's bytes as its framing wants them on the wire.
  *
  * Rule of this file: what was announced is what is sent. A byte too many would be read as the next message by the other side, a
- * byte too few would make it swallow the next one (Node writes both without strictContentLength; security.md E1, C12).
+ * byte too few would make it swallow the next one (Node writes both without strictContentLength; threat-model.md E1, C12).
  */
 import { invariant } from '../base/assert.ts'
 import type { HeaderList } from '../model/message.ts'

@@ -2,7 +2,7 @@
  * Framing: where a message's body ends, decided once from its head.
  *
  * Rule of this file: a head that says it in two ways, or in a way that some reader would take differently, is refused and never
- * mended (RFC 9112 6.3, security.md E1, E2). What comes out is the decision, and the headers that announce it are written anew
+ * mended (RFC 9112 6.3, threat-model.md E1, E2). What comes out is the decision, and the headers that announce it are written anew
  * from it; the received ones are never forwarded.
  */
 import { unreachable } from '../base/assert.ts'
@@ -25,7 +25,7 @@ const UNTIL_CLOSE: Framing = { kind: 'until-close' }
 /** Decides the framing of a request's body. */
 export function requestFraming(head: ReceivedRequestHead): Framing | Refusal {
   const framing = declaredFraming('request', head)
-  // RFC 9110 9.3.6: CONNECT has no body; Node hands one over as the tunnel's first bytes (security.md A13).
+  // RFC 9110 9.3.6: CONNECT has no body; Node hands one over as the tunnel's first bytes (threat-model.md A13).
   if (head.method === 'CONNECT' && hasBody(framing)) return ambiguous('request', 'CONNECT with a body')
   return framing
 }

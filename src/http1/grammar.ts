@@ -2,7 +2,7 @@
  * The alphabets of HTTP/1.1 as tables of bytes, and the few questions asked of whole texts.
  *
  * Not a parser: head.ts and body-reader.ts walk the bytes. Rule of this file: a character that is not in a table is refused, so
- * text with characters above U+00FF never passes; written as latin1, U+010A would become a line feed (security.md C7).
+ * text with characters above U+00FF never passes; written as latin1, U+010A would become a line feed (threat-model.md C7).
  */
 
 export const HTAB = 0x09
@@ -38,7 +38,7 @@ export const AUTHORITY: Alphabet = alphabetOf(code =>
 
 /**
  * Methods: A-Z 0-9 - _, first a letter. RFC 9110 9.1 allows any token and lower case too, but `get` is a method other than GET
- * for us and the same one for a lenient upstream: policy would have decided about something else (security.md B3).
+ * for us and the same one for a lenient upstream: policy would have decided about something else (threat-model.md B3).
  */
 export const METHOD: Alphabet = alphabetOf(code =>
   'ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_'.includes(String.fromCharCode(code)),

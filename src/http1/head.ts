@@ -1,7 +1,7 @@
 /**
  * Heads: bytes to a request line or status line with headers, or a refusal. The only parser of heads, on both legs.
  *
- * Rules of this file: one reading of every byte (security.md E2). The answer is a function of the bytes alone: a refusal for some
+ * Rules of this file: one reading of every byte (threat-model.md E2). The answer is a function of the bytes alone: a refusal for some
  * bytes is the refusal for whatever follows them, so segmentation never changes what a message means. Host, the host in a
  * target and which methods are served are the exchange's to judge.
  *
@@ -26,7 +26,7 @@ export type { Incomplete, Refusal }
 
 export type HeadLimits = SectionLimits
 
-/** security.md E3. */
+/** threat-model.md E3. */
 export const HEAD_LIMITS: HeadLimits = { bytes: kib(32), count: 100, line: kib(8) }
 
 /** `rawTarget` has one of the four forms of RFC 9112 3.2, in printable ASCII without `\` and `#`; `//` may stand first. */
@@ -51,7 +51,7 @@ export type ParsedHead<Head> = { readonly kind: 'head'; readonly head: Head; rea
  * Reads the request head that `bytes` start with.
  *
  * @param seen - how many of these bytes were found incomplete before: a head that arrives in crumbs then costs one reading a line
- * and not one a crumb (security.md G8).
+ * and not one a crumb (threat-model.md G8).
  */
 export function parseRequestHead(
   bytes: Buffer,

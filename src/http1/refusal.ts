@@ -1,7 +1,7 @@
 /**
  * Refusals: what the codec says instead of guessing, as plain data.
  *
- * Rule of this file: `what` is one of our own fixed phrases and never holds a byte of the input (security.md K4).
+ * Rule of this file: `what` is one of our own fixed phrases and never holds a byte of the input (threat-model.md K4).
  */
 import { unreachable } from '../base/assert.ts'
 import { CloakroomError } from '../base/errors.ts'

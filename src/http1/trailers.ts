@@ -23,7 +23,7 @@ const FORBIDDEN: ReadonlySet<string> = new Set([
 
 const FORBIDDEN_PREFIXES = ['cloakroom-', 'proxy-', 'x-forwarded-', 'sec-websocket-'] as const
 
-/** Tells whether a trailer of this name is dropped instead of carried; `_` counts as `-` (security.md E4). */
+/** Tells whether a trailer of this name is dropped instead of carried; `_` counts as `-` (threat-model.md E4). */
 export function isForbiddenTrailer(name: string): boolean {
   const folded = name.toLowerCase().replaceAll('_', '-')
   return FORBIDDEN.has(folded) || FORBIDDEN_PREFIXES.some(prefix => folded.startsWith(prefix))

@@ -2,7 +2,7 @@
  * Heads and chunks to bytes. The only serialiser, on both legs.
  *
  * Rule of this file: nothing is written that head.ts would not read back as the same message (SECURITY: header injection through a
- * credential's value, security.md C7). What does not fit is a fault of ours, found before it leaves: INTERNAL_BROKEN_INVARIANT,
+ * credential's value, threat-model.md C7). What does not fit is a fault of ours, found before it leaves: INTERNAL_BROKEN_INVARIANT,
  * without the value.
  */
 import { invariant } from '../base/assert.ts'
@@ -19,7 +19,7 @@ import { isForbiddenTrailer } from './trailers.ts'
 export function writeRequestHead(method: string, path: string, headers: HeaderList): Buffer {
   invariant(isMethod(method), 'method to be written')
   invariant(isOriginTarget(path) || (path === '*' && method === 'OPTIONS'), 'request target to be written')
-  // Not from Node's shared pool: this head holds credentials (security.md N6).
+  // Not from Node's shared pool: this head holds credentials (threat-model.md N6).
   return ownLatin1(`${method} ${path} HTTP/1.1\r\n${headLines(headers)}`)
 }
 

@@ -1,8 +1,8 @@
 /**
  * The only AES-256-GCM in the program.
  *
- * Rules of this file (security.md J5, J6): nobody passes a nonce, each call draws 12 random bytes; the tag is 16 bytes, checked
- * by length before use; no byte of plaintext leaves before the tag has been verified. Keys are KeyObjects (decisions.md 3).
+ * Rules of this file (threat-model.md J5, J6): nobody passes a nonce, each call draws 12 random bytes; the tag is 16 bytes, checked
+ * by length before use; no byte of plaintext leaves before the tag has been verified. Keys are KeyObjects.
  */
 import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto'
 import { invariant } from '../base/assert.ts'

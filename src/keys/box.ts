@@ -3,7 +3,7 @@
  *
  *   format (1) | salt (32) | commitment (32) | nonce (12) | ciphertext | tag (16)
  *
- * Rule of this file: one format byte and no negotiation (security.md J8). Each box has a key of its own, by HKDF over a random
+ * Rule of this file: one format byte and no negotiation (threat-model.md J8). Each box has a key of its own, by HKDF over a random
  * salt, so that no number of boxes under one source key reuses a nonce (J5).
  */
 import type { KeyObject } from 'node:crypto'

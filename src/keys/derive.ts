@@ -28,7 +28,7 @@ export type BoxKeys = { readonly key: KeyObject; readonly commitment: Buffer }
  * Derives the cipher key of one box and the commitment that is stored with it.
  *
  * AES-GCM does not commit to its key: one ciphertext can be made that opens under two keys. The commitment, from the same
- * derivation, can only match one (security.md J7).
+ * derivation, can only match one (threat-model.md J7).
  */
 export function deriveBoxKeys(key: KeyObject, purpose: Purpose, salt: Uint8Array): BoxKeys {
   const bytes = hkdf(key, salt, infoOf(purpose), 2 * KEY_BYTES)

@@ -2,7 +2,7 @@
  * Seals and opens one version of a secret under its tenant key.
  *
  * Rule of this file: where the version may be sent and until when is part of what is authenticated, so that nobody who can write
- * to the database can move it to another tenant, name, version, target or time (SECURITY I6; security.md J1, J2; decisions.md 5).
+ * to the database can move it to another tenant, name, version, target or time (SECURITY I6; threat-model.md J1, J2).
  */
 import { createHash, type KeyObject } from 'node:crypto'
 import { SecretValue } from '../model/secret.ts'

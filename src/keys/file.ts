@@ -2,7 +2,7 @@
  * The key provider that reads its root key from a file.
  *
  * Rule of this file: the file is readable by its owner alone and never in the environment, where /proc would keep it
- * (security.md J9, rulings.md 18).
+ * (threat-model.md J9, rulings.md 18).
  */
 import type { KeyObject } from 'node:crypto'
 import { crc32 } from 'node:zlib'

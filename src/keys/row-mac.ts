@@ -2,7 +2,7 @@
  * Authenticates the columns that are kept in the open: state, stage, times, current version, placeholder index and so on.
  *
  * Rule of this file: every column of a row is in here, in the order of docs/seal-format.md, so that none can be changed, and no
- * row moved, by who has the database and not the keys (security.md J1, J2). A new column needs a new format.
+ * row moved, by who has the database and not the keys (threat-model.md J1, J2). A new column needs a new format.
  */
 import type { KeyObject } from 'node:crypto'
 import { equalBytes } from '../base/bytes.ts'

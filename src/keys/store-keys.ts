@@ -14,7 +14,7 @@ import { createWrappedKey, unwrapKey, type WrappedKey } from './wrapped-key.ts'
 const INDEX = 'placeholder-index'
 const EPOCH = 'epoch'
 
-/** Finds a placeholder without telling it: HMAC-SHA-256 under a key of its own (rulings.md 9; security.md J14). */
+/** Finds a placeholder without telling it: HMAC-SHA-256 under a key of its own (rulings.md 9; threat-model.md J14). */
 export type IndexEntry = { readonly indexKey: number; readonly index: Buffer }
 
 export interface PlaceholderIndex {

@@ -2,7 +2,7 @@
  * Keys as rows: wrapped under the root key and bound to their store, owner and version.
  *
  * Rule of this file: every column of the row is associated data of the wrapping, so a wrapped key that is moved to another
- * tenant, version or store does not unwrap (security.md J1).
+ * tenant, version or store does not unwrap (threat-model.md J1).
  */
 import { randomBytes } from '../base/random.ts'
 import { FORMAT_FIELD } from './box.ts'

@@ -2,7 +2,7 @@
  * Every metric that Cloakroom has, in one table. docs/metrics.md is generated from it; names and labels are a contract.
  *
  * Rules of this file. Labels come from closed sets that stand here: nothing from the network, no host, path, tenant, secret or
- * placeholder ever becomes one (security.md L1). The one set that grows is that of rule ids, and it has a limit. Every series that can
+ * placeholder ever becomes one (threat-model.md L1). The one set that grows is that of rule ids, and it has a limit. Every series that can
  * be known exists at 0 from the start, so that a ratio over a healthy sidecar is 0 and not "no data". Base units; `_total` on counters.
  */
 import { LOCATION_KINDS, REASONS, type Reason } from '../model/decision.ts'

@@ -2,7 +2,7 @@
  * What the house tells its metrics, and the only place that knows which number moves for what.
  *
  * Rules of this file: it counts and returns, never throws and never keeps what it is given; the series of a hot path are found
- * when metrics are made or a policy is loaded, so that counting is an addition. A rule beyond the limit is `other` (security.md L1).
+ * when metrics are made or a policy is loaded, so that counting is an addition. A rule beyond the limit is `other` (threat-model.md L1).
  */
 import type { Milliseconds } from '../base/clock.ts'
 import type { ExchangeRecord } from '../model/exchange.ts'

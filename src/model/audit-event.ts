@@ -1,7 +1,7 @@
 /**
  * The audit record as it lies on disk and travels: one JSON object a line, version 1.
  *
- * Rule of this file: names, ids, numbers and masked forms only (SECURITY I4, security.md K4). Fields are added, never renamed
+ * Rule of this file: names, ids, numbers and masked forms only (SECURITY I4, threat-model.md K4). Fields are added, never renamed
  * and never given another meaning; a reader ignores fields that it does not know. Members stand in the order of these types.
  */
 import type { AuditFields, OutcomeKind } from './exchange.ts'
@@ -24,7 +24,7 @@ export type AuditEventName = (typeof AUDIT_EVENTS)[number]
 /** What every record has. `prev` is the hash of the record before, 64 zeros in the first of a chain. */
 export type AuditFrame = {
   readonly v: typeof AUDIT_VERSION
-  /** Counts from 1 without a hole; orders the records, which the wall clock does not (security.md K6). */
+  /** Counts from 1 without a hole; orders the records, which the wall clock does not (threat-model.md K6). */
   readonly seq: number
   /** RFC 3339, UTC; informational. */
   readonly time: string
@@ -70,7 +70,7 @@ export type AuditSubject = {
 /** Written down before a credential leaves (SECURITY I3). */
 export type IntentEvent = AuditFrame & AuditSubject & { readonly event: 'intent' }
 
-/** How an exchange ended; `unknown` closes an intent that a crash left open (security.md K5). */
+/** How an exchange ended; `unknown` closes an intent that a crash left open (threat-model.md K5). */
 export type AuditOutcome = OutcomeKind | 'unknown'
 
 export type OutcomeEvent = AuditFrame &

@@ -2,7 +2,7 @@
  * Targets: what the caller asked for, as scheme, host and port, in one normal form.
  *
  * Rule of this file: hosts are ASCII, lower case, without a trailing dot, and never converted from anything else
- * (security.md A4, A5, A7). The same function reads CONNECT targets, absolute-form targets and Host headers, so two spellings
+ * (threat-model.md A4, A5, A7). The same function reads CONNECT targets, absolute-form targets and Host headers, so two spellings
  * either are the same Target or one of them is refused. Nothing here ever uses the URL class (A6).
  */
 

@@ -2,7 +2,7 @@
  * Kinds of IP address, and the guard that says which may be dialled.
  *
  * Rule of this file: only what is known to be public may be dialled; everything else needs the operator's word
- * (upstream.allowAddresses), and metadata services and our own listeners not even that (rulings.md 7; security.md 6.A, A10,
+ * (upstream.allowAddresses), and metadata services and our own listeners not even that (rulings.md 7; A10,
  * A14). Every form of an address is brought to one before it is judged: ::ffff:127.0.0.1 is 127.0.0.1.
  */
 import { isIP } from 'node:net'
@@ -45,7 +45,7 @@ const METADATA = createRanges([
   'fe80::a9fe:a9fe/128', // OpenStack
 ])
 
-// The most specific range decides; order is for reading. IANA's special-purpose registries, and security.md 6.A.
+// The most specific range decides; order is for reading. IANA's special-purpose registries.
 const RANGES: readonly (readonly [AddressKind, Ranges])[] = [
   ['broadcast', createRanges(['255.255.255.255/32'])],
   ['unspecified', createRanges(['0.0.0.0/8', '::/128'])],

@@ -2,7 +2,7 @@
  * Connections to upstreams: resolve, check, connect to the very address checked, verify the certificate.
  *
  * Rules of this file: nothing else in this program opens a connection to an upstream (SECURITY I5); the name that policy
- * decided on is the name in SNI and the name that the certificate must carry (security.md A1, H3); a certificate that is not
+ * decided on is the name in SNI and the name that the certificate must carry (threat-model.md A1, H3); a certificate that is not
  * acceptable ends the connection before a byte of a request.
  */
 import type { Socket } from 'node:net'
@@ -147,7 +147,7 @@ function tlsOptions(raw: Socket, handshake: Handshake) {
   return {
     socket: raw,
     secureContext: handshake.context,
-    rejectUnauthorized: true, // stated, so that NODE_TLS_REJECT_UNAUTHORIZED has no say (security.md H3)
+    rejectUnauthorized: true, // stated, so that NODE_TLS_REJECT_UNAUTHORIZED has no say (threat-model.md H3)
     ALPNProtocols: ['http/1.1'],
     // `host` is what the certificate must be for. An address never goes into SNI (RFC 6066 3), and is checked as an address.
     host,

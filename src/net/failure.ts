@@ -2,7 +2,7 @@
  * The one map from what Node says of a connection to our errors.
  *
  * Rule of this file: only closed words get out. What the network sent (names in certificates, texts of OpenSSL) stays in
- * the cause, which no caller sees (security.md K4).
+ * the cause, which no caller sees (threat-model.md K4).
  */
 import { CloakroomError } from '../base/errors.ts'
 import { formatTarget, type Target } from '../model/target.ts'

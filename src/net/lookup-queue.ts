@@ -3,7 +3,7 @@
  *
  * getaddrinfo cannot be cancelled, and a name whose server is silent takes 10 s and more. libuv runs as many at a time as half
  * its threads and lines up the rest, in order and for good, so without this file one caller with many slow names stops every
- * look-up of the process for minutes, also after it has hung up (security.md G4).
+ * look-up of the process for minutes, also after it has hung up (threat-model.md G4).
  *
  * Rules of this file, with "domain" for the last two labels of a name (who calls is not known here, and the names of one
  * wildcard are all of one domain):

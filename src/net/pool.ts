@@ -1,7 +1,7 @@
 /**
  * Connections to upstreams that are kept for the next exchange of the same tenant, rule and target.
  *
- * Rules of this file: a connection never leaves its key (security.md A11: neither sockets nor TLS sessions are shared between
+ * Rules of this file: a connection never leaves its key (threat-model.md A11: neither sockets nor TLS sessions are shared between
  * tenants or rules); one that receives anything while nobody asked, or that is not clean when it is given back, is destroyed.
  */
 import type { Duplex } from 'node:stream'

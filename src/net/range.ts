@@ -1,7 +1,7 @@
 /**
  * Ranges of IP addresses in CIDR form.
  *
- * Own arithmetic rather than net.BlockList, which misses 64:ff9b::/96 and ::127.0.0.1 (security.md A14).
+ * Own arithmetic rather than net.BlockList, which misses 64:ff9b::/96 and ::127.0.0.1 (threat-model.md A14).
  */
 import { isIP } from 'node:net'
 import { CloakroomError } from '../base/errors.ts'

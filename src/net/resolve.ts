@@ -1,7 +1,7 @@
 /**
  * Names to addresses, once for each connection.
  *
- * Rules of this file: a name is looked up as a fully qualified one, so that no search domain can capture it (security.md A14),
+ * Rules of this file: a name is looked up as a fully qualified one, so that no search domain can capture it (threat-model.md A14),
  * and every answer is checked: one that may not be dialled refuses the name, so that a mixed answer gains nothing.
  */
 import { lookup as lookupByGetaddrinfo } from 'node:dns/promises'

@@ -1,7 +1,7 @@
 /**
  * One rule as written -> one rule as compiled, with every fault that the rule has by itself.
  *
- * Rule of this file: what cannot be enforced is refused at load (security.md A8, A9; rulings.md 7, 14, 15); nothing is
+ * Rule of this file: what cannot be enforced is refused at load (threat-model.md A8, A9; rulings.md 7, 14, 15); nothing is
  * corrected, widened or guessed.
  */
 import { parseDuration } from '../base/duration.ts'

@@ -1,7 +1,7 @@
 /**
  * Policy files -> CompiledPolicy, or every fault at once.
  *
- * Rule of this file: pure, and all or nothing. A policy with one fault is no policy; the one in force stays (security.md B9).
+ * Rule of this file: pure, and all or nothing. A policy with one fault is no policy; the one in force stays (threat-model.md B9).
  */
 import { hash } from 'node:crypto'
 import { isEveryPath } from '../base/glob.ts'

@@ -43,7 +43,7 @@ export type CompiledRule = {
 /** All rules of one caller for one target pattern. */
 export type TargetRules = {
   readonly rules: readonly CompiledRule[]
-  /** Some rule names paths other than `/**`, so paths must have one reading only (security.md B1). */
+  /** Some rule names paths other than `/**`, so paths must have one reading only (threat-model.md B1). */
   readonly hasPathConstraint: boolean
 }
 

@@ -2,7 +2,7 @@
  * Holds the policy in force.
  *
  * Rule of this file: a snapshot is immutable and replaced as a whole; an exchange asks once and keeps what it got, so that a
- * reload never changes the rules under a request (security.md B9).
+ * reload never changes the rules under a request (threat-model.md B9).
  */
 import { CloakroomError } from '../base/errors.ts'
 import type { CompiledPolicy } from './compiled.ts'

@@ -2,7 +2,7 @@
  * Reads policy files and makes a policy of them.
  *
  * Rules of this file: each file is opened and read once, by its content alone (a ConfigMap is a chain of symbolic links, so
- * links are followed), up to a size bound; what was read is what is hashed and compiled (security.md B9).
+ * links are followed), up to a size bound; what was read is what is hashed and compiled (threat-model.md B9).
  */
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'

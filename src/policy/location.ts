@@ -7,7 +7,7 @@ import { formatLocation, type Location } from '../model/decision.ts'
 
 const LATER = /^(?:body(?:\.|$)|websocket\.)/
 
-// Where a placeholder can never be swapped: routing, framing, hop-by-hop, and what is ours (data-path.md, C1).
+// Where a placeholder can never be swapped: routing, framing, hop-by-hop, and what is ours (C1).
 const NEVER_HEADERS: ReadonlySet<string> = new Set([
   'host',
   'content-length',

@@ -1,7 +1,7 @@
 /**
  * Paths that two parsers could read differently, told apart from those that mean one thing only.
  *
- * Rules of this file (security.md A6, B1; docs/policy.md has the table): policy compares the very bytes that are sent, so a
+ * Rules of this file (threat-model.md A6, B1; docs/policy.md has the table): policy compares the very bytes that are sent, so a
  * spelling that an upstream may resolve to another path must never be compared. What is refused everywhere is little; where
  * any rule for the caller and target names paths, or a placeholder stands in the path, the whole of B1 is refused.
  */

@@ -1,7 +1,7 @@
 /**
  * Hosts that anybody can get a name or a path on, where a wide rule would hand credentials to strangers.
  *
- * Rule of this file: the lists are the ones of security.md 6.B, plus the registries under which names are sold. They are a guard
+ * Rule of this file: the lists are of hosts that many tenants share, plus the registries under which names are sold. They are a guard
  * against slips, not a boundary: the boundary is the list of targets sealed with each secret.
  */
 

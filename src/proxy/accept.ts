@@ -16,7 +16,7 @@ export type PlannedTunnel = {
 
 const ESTABLISHED = Buffer.from('HTTP/1.1 200 Connection Established\r\n\r\n', 'latin1')
 
-/** Answers 200 and takes the socket; bytes that came with CONNECT are put back, so that none is lost (peers.md 7). */
+/** Answers 200 and takes the socket; bytes that came with CONNECT are put back, so that none is lost (acceptance.md 7). */
 export function accept(connection: CallerConnection): Socket {
   const { socket, early } = acceptEarly(connection)
   if (early.length > 0) socket.unshift(early)

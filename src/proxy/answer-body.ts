@@ -1,8 +1,8 @@
 /**
  * The body of an upstream's answer, as a source that can be paused.
  *
- * Rules of this file: where the framing does not say that the body is whole, it is not, whatever ended it (peers.md 48); what the
- * sink cannot take stays in the socket (security.md G5).
+ * Rules of this file: where the framing does not say that the body is whole, it is not, whatever ended it (acceptance.md 48); what the
+ * sink cannot take stays in the socket (threat-model.md G5).
  */
 import { CloakroomError } from '../base/errors.ts'
 import { BodyReader } from '../http1/body-reader.ts'

@@ -1,7 +1,7 @@
 /**
  * Finds the head of an upstream's answer among its interim answers, and says how its body is framed.
  *
- * Rule of this file: what an upstream may not send is an error of its own and ends the connection (security.md D10, E5).
+ * Rule of this file: what an upstream may not send is an error of its own and ends the connection (threat-model.md D10, E5).
  */
 import { CloakroomError } from '../base/errors.ts'
 import { type Framing, responseFraming } from '../http1/framing.ts'
@@ -10,7 +10,7 @@ import { type Refusal, refusalError } from '../http1/refusal.ts'
 import type { ResponseHead } from '../model/message.ts'
 
 const EMPTY: Buffer = Buffer.alloc(0)
-const MAX_INTERIM = 8 // security.md E5
+const MAX_INTERIM = 8 // threat-model.md E5
 
 export type AnswerHeadOptions = {
   /** formatTarget form, for errors. */
@@ -63,7 +63,7 @@ export class AnswerHeadReader {
   }
 
   #interimAnswer({ status, reason, headers }: ReceivedResponseHead): void {
-    // security.md D10: we never ask for an upgrade, so a 101 is an attack or a fault.
+    // threat-model.md D10: we never ask for an upgrade, so a 101 is an attack or a fault.
     if (status === 101) throw this.#malformed('101 without a request for it')
     if (++this.#interim > MAX_INTERIM) throw this.#malformed('too many interim answers')
     if (status !== 100) this.#options.onInterim({ status, reason, headers })

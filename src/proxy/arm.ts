@@ -12,7 +12,7 @@ import { type OpenedSecretLike, type SentForm, swapHead } from '../swap/head.ts'
 import { stripRequest } from './hop-by-hop.ts'
 import { requestFramingHeaders } from './request-sender.ts'
 
-/** What turns the method that policy saw into another at the upstream (security.md B4): never forwarded. */
+/** What turns the method that policy saw into another at the upstream (threat-model.md B4): never forwarded. */
 const METHOD_OVERRIDES = ['x-http-method-override', 'x-http-method', 'x-method-override']
 
 /** What routes a request elsewhere after policy saw its target and path (A16). */

@@ -3,7 +3,7 @@
  *
  * The end of a caller's bytes is a half-close or a close, and TCP does not say which until something is sent. RFC 9110 15.2 makes
  * every client of HTTP/1.1 take a 100 that it did not expect: to one that is gone, the first brings a reset back and the second
- * finds it. So half-closed callers get their answer (peers.md 49), and what nobody will read is ended at the upstream (peers.md 47).
+ * finds it. So half-closed callers get their answer (acceptance.md 49), and what nobody will read is ended at the upstream (acceptance.md 47).
  */
 import type { Clock, Milliseconds, Timer } from '../base/clock.ts'
 

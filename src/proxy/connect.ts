@@ -1,7 +1,7 @@
 /**
  * CONNECT: who asks, for which target, and what to do with the tunnel.
  *
- * Rules of this file: the request-target of CONNECT is the tunnel's one canonical authority (security.md A1); a refused CONNECT
+ * Rules of this file: the request-target of CONNECT is the tunnel's one canonical authority (threat-model.md A1); a refused CONNECT
  * closes the connection and whatever was sent after it is discarded unread (A13). An intercepted tunnel is answered 200 before
  * the upstream is dialled, so that errors are told inside TLS; a blind one only after.
  */
@@ -94,7 +94,7 @@ function plan(deps: ConnectDeps, inbound: Inbound, exchange: OpenExchange): Plan
   checkHost(inbound.head)
   const authority = parseAuthority(inbound.head.rawTarget)
   if (authority === undefined) throw new CloakroomError('REQUEST_TARGET', { what: 'CONNECT wants host:port' })
-  // grpc-go leaves the port out; 443 is what it means (data-path.md 1.1).
+  // grpc-go leaves the port out; 443 is what it means.
   const port = authority.port ?? 443
   const https = targetOf('https', { host: authority.host, port })
   const http = targetOf('http', { host: authority.host, port })

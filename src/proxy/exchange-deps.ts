@@ -46,7 +46,7 @@ export type ExchangeDeps = {
   }
   readonly fingerprint: (value: SecretValue) => string
   readonly audit: AuditTrail
-  /** A connection to the target that nobody of another key has used or will use (security.md A11). */
+  /** A connection to the target that nobody of another key has used or will use (threat-model.md A11). */
   readonly acquire: (wish: { key: string; target: Target; signal: AbortSignal }) => Promise<Lease>
   readonly observe: ExchangeObserver
   readonly live: Live

@@ -3,7 +3,7 @@
  *
  * The order of the lines of handleExchange is the security model: identify, decide, resolve, arm, write down, send, redact, close.
  * Nothing fetches a secret without a permit (SECURITY I2), nothing leaves before it is written down (I3), one record an exchange
- * (I8). CONNECT, absolute-form and relay are adapters to this function: there is no second way out (decisions.md 11).
+ * (I8). CONNECT, absolute-form and relay are adapters to this function: there is no second way out.
  */
 import { CloakroomError, isError } from '../base/errors.ts'
 import type { Caller } from '../model/caller.ts'
@@ -154,7 +154,7 @@ async function resolve(
   }
 }
 
-// security.md N6: what carried the credential in a form of its own does not outlive the exchange.
+// threat-model.md N6: what carried the credential in a form of its own does not outlive the exchange.
 function wipe(forms: readonly SentForm[]): void {
   for (const { sent } of forms) sent.fill(0)
 }
@@ -189,7 +189,7 @@ async function send(
   return answer
 }
 
-// security.md A11: never shared between tenants, rules, targets or credentials.
+// threat-model.md A11: never shared between tenants, rules, targets or credentials.
 function poolKey(permit: Permit, target: Target): string {
   const secrets = permit.swaps.map(({ secret }) => `${secret.tenant}/${secret.name}@${secret.version}`)
   return [permit.tenant ?? '', permit.terms.rule, formatTarget(target), ...secrets.sort()].join('\n')

@@ -2,7 +2,7 @@
  * Sends one armed request over an upstream connection and reads the answer: our own client, through the codec of src/http1.
  *
  * Rules of this file: a connection goes back to the pool only after a whole, unambiguous exchange with nothing left over;
- * every doubt destroys it (security.md A11, E5, E8). Nothing is retried once a byte of the request may have been written
+ * every doubt destroys it (threat-model.md A11, E5, E8). Nothing is retried once a byte of the request may have been written
  * (rulings.md 6). A response that ends early is an error, never an end.
  */
 import type { Duplex } from 'node:stream'

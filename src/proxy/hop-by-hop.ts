@@ -2,7 +2,7 @@
  * Headers that end at this hop, in both directions (RFC 9110 7.6.1).
  *
  * Order is part of the security model: these are taken off before a credential is put in, so that a caller that nominates
- * `Connection: Authorization` cannot take the credential off again (security.md C10).
+ * `Connection: Authorization` cannot take the credential off again (threat-model.md C10).
  */
 import { CloakroomError } from '../base/errors.ts'
 import { type HeaderList, headerValues, withoutHeaders } from '../model/message.ts'
@@ -36,7 +36,7 @@ const SENSITIVE = new Set([
   'range',
 ])
 
-// E6, peers.md 51: what proxies say to their neighbours, and what only we may say.
+// E6, acceptance.md 51: what proxies say to their neighbours, and what only we may say.
 const OURS = /^(?:proxy|cloakroom)-/i
 
 const REQUEST_NAMES = new Set([...HOP_BY_HOP, ...REQUEST_ONLY])
@@ -61,7 +61,7 @@ export function stripRequest(headers: HeaderList): HeaderList {
   return takesTrailers ? [...kept, ['TE', 'trailers']] : kept
 }
 
-/** The response's headers that go on to the caller; ours are ours alone (peers.md 51). HEAD and 304 keep their length. */
+/** The response's headers that go on to the caller; ours are ours alone (acceptance.md 51). HEAD and 304 keep their length. */
 export function stripResponse(headers: HeaderList): HeaderList {
   return strip(headers, RESPONSE_NAMES, connectionOptions(headers))
 }

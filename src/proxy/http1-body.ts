@@ -2,7 +2,7 @@
  * The body of one request on a caller's connection, as a source that can be paused.
  *
  * Rules of this file: nothing is taken from the connection before somebody wants it; what the sink cannot take stays in the socket,
- * so that a slow upstream slows the caller and not our memory (security.md G5); a body that ends early is a failure, never an end.
+ * so that a slow upstream slows the caller and not our memory (threat-model.md G5); a body that ends early is a failure, never an end.
  */
 import type { Clock, Milliseconds } from '../base/clock.ts'
 import { CloakroomError } from '../base/errors.ts'
@@ -30,7 +30,7 @@ export interface BodyConnection {
   onWanted(): void
 }
 
-const UPLOAD_WINDOW: Milliseconds = 10_000 // security.md G3
+const UPLOAD_WINDOW: Milliseconds = 10_000 // threat-model.md G3
 
 export class RequestBody implements BodySource {
   readonly length: BodyLength
@@ -110,7 +110,7 @@ export class RequestBody implements BodySource {
     return sink
   }
 
-  // security.md G3: averaged over a window, so that a pause is no fault.
+  // threat-model.md G3: averaged over a window, so that a pause is no fault.
   #watch(): void {
     const { minUploadRate } = this.#connection
     if (minUploadRate === 0) return

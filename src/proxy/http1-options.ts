@@ -9,7 +9,7 @@ import type { ConnectionFacts, Inbound } from './inbound.ts'
 
 export type Http1Limits = {
   readonly head: HeadLimits
-  /** From the first byte of a head to its last (security.md G1). */
+  /** From the first byte of a head to its last (threat-model.md G1). */
   readonly headTimeout: Milliseconds
   /** Between two requests. */
   readonly keepAlive: Milliseconds

@@ -1,7 +1,7 @@
 /**
  * One caller's connection: bytes to Inbound requests and answers back to bytes, through the codec of src/http1.
  *
- * Rules of this file: one request at a time (security.md E7); a connection whose framing is in doubt is closed; nothing is written
+ * Rules of this file: one request at a time (threat-model.md E7); a connection whose framing is in doubt is closed; nothing is written
  * after a reset, and a body that fails is ended by a reset, so that no answer looks whole when it is not.
  * What a request means is not decided here: that is proxy/exchange.ts.
  */
@@ -118,7 +118,7 @@ export class Http1Connection implements CallerConnection {
       return isUnread ? undefined : this.#finish()
     }
     this.#body?.advance()
-    this.#request?.callerEnded() // a caller that has sent all may half-close and still read its answer (peers.md 49)
+    this.#request?.callerEnded() // a caller that has sent all may half-close and still read its answer (acceptance.md 49)
   }
 
   readonly #onClose = (): void => {

@@ -13,7 +13,7 @@ export type ConnectionFacts = {
   readonly entrance: Entrance
   /** Undefined in the relay's private listener until the request's nonce has been read. */
   readonly presented: Presented
-  /** The one canonical authority of a tunnel, taken from CONNECT (security.md A1); undefined outside a tunnel. */
+  /** The one canonical authority of a tunnel, taken from CONNECT (threat-model.md A1); undefined outside a tunnel. */
   readonly tunnel?: Target
 }
 

@@ -22,7 +22,7 @@ export type InterceptDeps = {
   readonly terminate: Terminate
   readonly http1: Http1Limits
   readonly exchange: ExchangeDeps
-  /** From our 200 to the first byte in the tunnel (security.md G1). */
+  /** From our 200 to the first byte in the tunnel (threat-model.md G1). */
   readonly firstByte: Milliseconds
   /** Keeps an inner connection known, for drain. */
   readonly adopt: (connection: Http1Connection) => void
@@ -39,7 +39,7 @@ export async function intercept(deps: InterceptDeps, tunnel: PlannedTunnel, sock
     if (secured !== undefined) serve(deps, secured, { tunnel, target: tunnel.https, socket })
     return
   }
-  // Letters start an HTTP method; anything else is no protocol of ours (peers.md 10).
+  // Letters start an HTTP method; anything else is no protocol of ours (acceptance.md 10).
   if (first >= 0x41 && first <= 0x5a) return serve(deps, socket, { tunnel, target: tunnel.http, socket })
   socket.destroy()
 }

@@ -1,7 +1,7 @@
 /**
  * Limits on what callers and rules may use: rates, counts at one time, and refused placeholders.
  *
- * Rule of this file: every table here is bounded by what policy names, never by what the network sends (security.md G4), and
+ * Rule of this file: every table here is bounded by what policy names, never by what the network sends (threat-model.md G4), and
  * what is taken is given back exactly once.
  */
 import type { Clock } from '../base/clock.ts'
@@ -121,7 +121,7 @@ export type PlaceLimits = {
 }
 
 /**
- * Places that callers hold at one time: tunnels, requests in flight (security.md G4).
+ * Places that callers hold at one time: tunnels, requests in flight (threat-model.md G4).
  *
  * A caller's own limit is below the total, so that no caller can use up what others need (I3). Caller ids come from policy, so
  * the table is bounded.
@@ -155,7 +155,7 @@ export class CallerPlaces {
   }
 }
 
-// security.md C16: an honest caller has no placeholder refused; what is allowed leaves room for a bad deploy.
+// threat-model.md C16: an honest caller has no placeholder refused; what is allowed leaves room for a bad deploy.
 const GUESS_WINDOW = minutes(1)
 
 /** One budget of refused placeholders for each caller (rulings.md 11). */

@@ -1,7 +1,7 @@
 /**
  * The proxy's front door: TCP for callers, and a private unix socket for our own relay.
  *
- * Rules of this file: connections are bounded and closed at once above the bound, never queued (security.md G4); a stop lets running
+ * Rules of this file: connections are bounded and closed at once above the bound, never queued (threat-model.md G4); a stop lets running
  * exchanges finish until the deadline and then ends everything.
  */
 import { createServer, type Server, type Socket } from 'node:net'

@@ -1,7 +1,7 @@
 /**
  * What of a request's head may be written down.
  *
- * Rule of this file: a query value never, a path segment that holds a placeholder in any spelling never (security.md K4): a full
+ * Rule of this file: a query value never, a path segment that holds a placeholder in any spelling never (threat-model.md K4): a full
  * placeholder is a capability.
  */
 import { type HeaderList, headerValues } from '../model/message.ts'

@@ -186,7 +186,7 @@ export class OpenExchange {
   }
 
   interim(head: ResponseHead): void {
-    // security.md E5: an interim head is not searched for the credential, so it does not pass where one was sent.
+    // threat-model.md E5: an interim head is not searched for the credential, so it does not pass where one was sent.
     if (this.record.swaps.length > 0) return
     const headers = stripResponse(head.headers).filter(([name]) => name.toLowerCase() !== 'content-length')
     this.inbound.inform({ ...head, headers })

@@ -2,7 +2,7 @@
  * What stands behind a request: the connection's own facts, or the request's header.
  *
  * Rule of this file: credentials shown once for a tunnel are judged anew for every request in it (rulings.md 12), and a request in
- * a tunnel cannot change who it is (security.md I1).
+ * a tunnel cannot change who it is (threat-model.md I1).
  */
 import { equalBytes } from '../base/bytes.ts'
 import { CloakroomError } from '../base/errors.ts'

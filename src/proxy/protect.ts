@@ -1,7 +1,7 @@
 /**
  * Makes an upstream's answer safe to pass on: hop-by-hop headers and forged ones off, the credential out (rulings.md 26).
  *
- * Redaction is defence in depth and never the boundary (security.md finding 10); where it is on, an answer that it cannot read
+ * Redaction is defence in depth and never the boundary; where it is on, an answer that it cannot read
  * is refused and not passed.
  */
 import { CloakroomError } from '../base/errors.ts'

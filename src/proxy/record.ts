@@ -1,7 +1,7 @@
 /**
  * The record of an exchange: how it begins, what it says of swaps, and what the log says when it fails.
  *
- * Rule of this file: names, ids, numbers and masked forms only (SECURITY I4, security.md K4).
+ * Rule of this file: names, ids, numbers and masked forms only (SECURITY I4, threat-model.md K4).
  */
 import { invariant } from '../base/assert.ts'
 import type { CloakroomError } from '../base/errors.ts'

@@ -93,7 +93,7 @@ export function createRelay(options: RelayOptions): Relay {
     { maxHeaderSize: options.headBytes, noDelay: true, requestTimeout: 0, keepAliveTimeout: 60_000 },
     onRequest,
   )
-  server.maxHeadersCount = 0 // security.md E3: the count is ours to check; Node would drop what passes its own
+  server.maxHeadersCount = 0 // threat-model.md E3: the count is ours to check; Node would drop what passes its own
   // E10: Node would say 100 before policy has. The private door says it when it wants the body.
   server.on('checkContinue', onRequest)
   server.on('checkExpectation', onRequest) // ours to refuse, with a record like all others (SECURITY I8)
@@ -249,7 +249,7 @@ function faultOf(head: ReceivedRequestHead, options: RelayOptions): CloakroomErr
     : new CloakroomError('REQUEST_MISDIRECTED', {})
 }
 
-// Against DNS rebinding (security.md M4): the caller must have meant this listener.
+// Against DNS rebinding (threat-model.md M4): the caller must have meant this listener.
 function isOurHost(host: string | undefined, listen: RelayOptions['listen']): boolean {
   const authority = host === undefined ? undefined : parseAuthority(host)
   if (authority === undefined) return false

@@ -2,7 +2,7 @@
  * Writes one armed request to an upstream: head, body, trailers.
  *
  * Rule of this file: what the head announced is what is sent, or the exchange fails; a byte too many would be read as the next
- * request (security.md E1, C12). The head holds a credential and is overwritten as soon as the socket has taken it (N6).
+ * request (threat-model.md E1, C12). The head holds a credential and is overwritten as soon as the socket has taken it (N6).
  */
 import type { Duplex } from 'node:stream'
 import { BodyWriter } from '../http1/body-writer.ts'
@@ -85,7 +85,7 @@ export class RequestSender {
   }
 }
 
-/** Headers that say how the body is framed, for a head that is to be armed (security.md E1, E9: for every method). */
+/** Headers that say how the body is framed, for a head that is to be armed (threat-model.md E1, E9: for every method). */
 export function requestFramingHeaders(method: string, length: number | undefined): HeaderList {
   const saysZero = method === 'POST' || method === 'PUT' || method === 'PATCH' // RFC 9110 8.6
   return length === 0 && saysZero ? [['Content-Length', '0']] : framingHeaders(requestFramingOf(length))

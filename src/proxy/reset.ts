@@ -1,7 +1,7 @@
 /**
  * Ends a connection so that the other side cannot take what it got for a whole.
  *
- * Where the close ends a body (HTTP/1.0, tunnels) an orderly FIN would make half an answer look complete (peers.md 48).
+ * Where the close ends a body (HTTP/1.0, tunnels) an orderly FIN would make half an answer look complete (acceptance.md 48).
  */
 import type { Socket } from 'node:net'
 

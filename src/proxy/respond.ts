@@ -2,7 +2,7 @@
  * Answers of our own: problem documents (RFC 9457) with Proxy-Status (RFC 9209).
  *
  * Rule of this file: an answer holds a code and a request id, and nothing of the request, the rule, the target or the secret
- * (rulings.md 11, security.md D13). Two refusals for different reasons are the same bytes but for id and date.
+ * (rulings.md 11, threat-model.md D13). Two refusals for different reasons are the same bytes but for id and date.
  */
 import { formatTime } from '../base/clock.ts'
 import { type CloakroomError, ERRORS, type ErrorCode } from '../base/errors.ts'

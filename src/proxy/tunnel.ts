@@ -2,7 +2,7 @@
  * Blind tunnels: bytes both ways, counted and not read.
  *
  * Rules of this file: a tunnel never carries a secret; the address dialled is checked; where the first bytes are TLS, the name they
- * ask for must be the CONNECT host (security.md A2), so that a tunnel for one host does not front for another. Server-first
+ * ask for must be the CONNECT host (threat-model.md A2), so that a tunnel for one host does not front for another. Server-first
  * protocols work: nothing waits for the caller to speak.
  */
 import type { Socket } from 'node:net'
@@ -114,7 +114,7 @@ type CopyOptions = {
   readonly admit?: (chunk: Buffer) => Buffer | undefined
 }
 
-// Half-close is kept: the end of one direction is passed on and the other goes on (data-path.md 2.5).
+// Half-close is kept: the end of one direction is passed on and the other goes on.
 function copy(from: Socket, to: Socket, options: CopyOptions, early?: Buffer): void {
   const pass = (chunk: Buffer) => {
     const bytes = options.admit === undefined ? chunk : options.admit(chunk)

@@ -1,9 +1,9 @@
 /**
  * One reading of a request: target, path, host. Refuses what can be read in two ways.
  *
- * Rules of this file: the target of a tunnel is CONNECT's and nothing inside moves it (security.md A1); outside a tunnel the
+ * Rules of this file: the target of a tunnel is CONNECT's and nothing inside moves it (threat-model.md A1); outside a tunnel the
  * request-target decides and Host changes nothing (rulings.md 5); the path judged is the path sent (A6, B1). The URL class is
- * never used here: it moves hosts (security.md section 0, finding 4).
+ * never used here: it moves hosts.
  */
 import { CloakroomError } from '../base/errors.ts'
 import { isOriginTarget } from '../http1/grammar.ts'
@@ -12,7 +12,7 @@ import { type HeaderList, headerValues, type RequestHead } from '../model/messag
 import { parseAuthority, type Scheme, sameTarget, type Target, targetOf } from '../model/target.ts'
 import { nominated } from './hop-by-hop.ts'
 
-// Echoes what it was sent, credential and all (security.md B3).
+// Echoes what it was sent, credential and all (threat-model.md B3).
 const NEVER_FORWARDED = new Set(['TRACE', 'TRACK', 'CONNECT'])
 
 /**
@@ -33,7 +33,7 @@ export function validate(received: ReceivedRequestHead, tunnel: Target | undefin
   return { method, target, path, headers }
 }
 
-/** Sees to it that Host stands exactly once in HTTP/1.1, at most once in 1.0 (security.md A3). @throws REQUEST_MALFORMED */
+/** Sees to it that Host stands exactly once in HTTP/1.1, at most once in 1.0 (threat-model.md A3). @throws REQUEST_MALFORMED */
 export function checkHost(received: ReceivedRequestHead): void {
   const hosts = headerValues(received.headers, 'host')
   const isMissing = hosts.length === 0 && received.minor === 1

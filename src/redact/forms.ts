@@ -2,7 +2,7 @@
  * The forms in which a credential may come back, as bytes.
  *
  * Rule of this file: patterns stand in memory of their own, and are computed from bytes to bytes, so that all of it can be overwritten
- * (security.md N6); only a value beyond ASCII passes through strings. The list is that of rulings.md 26. Not in it, and not found:
+ * (threat-model.md N6); only a value beyond ASCII passes through strings. The list is that of rulings.md 26. Not in it, and not found:
  * reversed, hashed, rot13, UTF-16 and HTML forms, encodings inside encodings, parts of a value, values shorter than 8 bytes.
  */
 import { ownCopy } from '../base/bytes.ts'

@@ -2,7 +2,7 @@
  * Takes the credentials of one exchange out of its answer, and puts the placeholders back (rulings.md 26).
  *
  * Rules of this file: it looks for every credential that the request carried, and in everything the answer holds: reason, header
- * names and values, body, trailers. There is no size limit and no cap on finds (security.md D2). Redaction is a second line:
+ * names and values, body, trailers. There is no size limit and no cap on finds (threat-model.md D2). Redaction is a second line:
  * an upstream that wants to leak a credential can always transform it first; what holds is where it may be sent at all.
  */
 import { createReplacer, type Replacement, type Replacer } from '../base/replacer.ts'

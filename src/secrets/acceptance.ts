@@ -49,12 +49,12 @@ export function acceptTargets(texts: readonly string[]): readonly string[] {
 function checkValue(value: Buffer, force: boolean): void {
   if (value.length === 0) refuse('the value is empty')
   if (value.length > MAX_VALUE) refuse(`the value is longer than ${MAX_VALUE} bytes`)
-  // The most likely mistake of a first day, and one that would send a placeholder to an upstream (security.md C11).
+  // The most likely mistake of a first day, and one that would send a placeholder to an upstream (threat-model.md C11).
   if (scanPlaceholders(value.toString('latin1')).length > 0) refuse('the value is a placeholder')
   if (force) return
   if (value.length < SHORTEST_REDACTED)
     refuse(`the value is shorter than ${SHORTEST_REDACTED} bytes; --force takes it, and it is not redacted`)
-  // security.md C7: CR, LF and NUL end or split a header; other controls and outer spaces are what a bad paste leaves.
+  // threat-model.md C7: CR, LF and NUL end or split a header; other controls and outer spaces are what a bad paste leaves.
   if (value.some(isControl)) refuse('the value holds control characters; --force takes it')
   if (isSpace(value.at(0)) || isSpace(value.at(-1))) {
     refuse('the value begins or ends with a space; --force takes it')

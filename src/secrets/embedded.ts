@@ -30,7 +30,7 @@ export type EmbeddedOptions = {
   readonly onCache?: (cache: string, result: 'hit' | 'miss' | 'stale') => void
 }
 
-/** `storeId` is hexadecimal; `epoch` counts the changes of the store and never goes back (security.md J3). */
+/** `storeId` is hexadecimal; `epoch` counts the changes of the store and never goes back (threat-model.md J3). */
 export type EmbeddedStore = {
   readonly store: EmbeddedReader
   readonly admin: SecretAdmin

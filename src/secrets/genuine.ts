@@ -1,7 +1,7 @@
 /**
  * Tells genuine rows from changed ones, and makes rows genuine.
  *
- * Rule of this file: nothing that a row says is believed before its MAC has been checked (SECURITY I6; security.md J1, J2).
+ * Rule of this file: nothing that a row says is believed before its MAC has been checked (SECURITY I6; threat-model.md J1, J2).
  */
 import { CloakroomError } from '../base/errors.ts'
 import { randomBytes } from '../base/random.ts'
@@ -33,7 +33,7 @@ export interface Notary {
   /** @throws SECRET_TAMPERED */
   check(stored: StoredSecret): Promise<GenuineSecret>
   checkVersion(secret: SecretRow, version: VersionRow): Promise<Stage>
-  /** Does what `check` does, for a row that is not there: a miss costs what a hit costs (security.md C2). */
+  /** Does what `check` does, for a row that is not there: a miss costs what a hit costs (threat-model.md C2). */
   checkNothing(): void
   certifySecret(row: Omit<SecretRow, 'mac'>, key: TenantKey): SecretRow
   certifyVersion(row: Omit<VersionRow, 'mac'>, key: TenantKey): VersionRow

@@ -2,7 +2,7 @@
  * The embedded store as the data path sees it.
  *
  * Rules of this file: what is cached are sealed rows that have been checked and KeyObjects, never a value (rulings.md 4). Known
- * and unknown placeholders are cached alike and cost the same number of look-ups (security.md C2). A change made in this process
+ * and unknown placeholders are cached alike and cost the same number of look-ups (threat-model.md C2). A change made in this process
  * is forgotten at once; one made by another process is noticed within POLL (rulings.md 20).
  */
 import { equalBytes } from '../base/bytes.ts'
@@ -153,7 +153,7 @@ export class EmbeddedReader implements SecretStore {
     return genuine?.version.version === ref.version ? genuine : undefined
   }
 
-  // Not in the cache: pushed out, or an exchange that began before a new version finishes on its own (security.md C15).
+  // Not in the cache: pushed out, or an exchange that began before a new version finishes on its own (threat-model.md C15).
   async #loadVersion(ref: VersionRef): Promise<GenuineSecret | undefined> {
     const generation = this.#generation
     const stored = await this.#options.secrets.version(ref.tenant, ref.name, ref.version)

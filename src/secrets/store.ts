@@ -2,7 +2,7 @@
  * What a store of secrets does: for the data path, and for who administers it.
  *
  * The contract that every store keeps (test/contract/secret-store.ts):
- * - `locate` does the same work for a placeholder that is known and one that is not (security.md C2);
+ * - `locate` does the same work for a placeholder that is known and one that is not (threat-model.md C2);
  * - every call of `get` opens a copy of its own, which the caller disposes of; nothing opened is kept (rulings.md 4);
  * - `get` is called by secrets/resolve.ts alone, with a permit in hand (SECURITY I2);
  * - what an administrator has been told is done is in force for the next call, and survives the end of the process;

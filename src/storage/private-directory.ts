@@ -2,7 +2,7 @@
  * Directories and files that only their owner may use.
  *
  * Rule of this file: whoever else could write to the state directory could replace what is in it, so a directory that others may
- * use is refused, not mended (security.md J12, rulings.md 18).
+ * use is refused, not mended (threat-model.md J12, rulings.md 18).
  */
 import { closeSync, lstatSync, mkdirSync, openSync, type Stats } from 'node:fs'
 import { CloakroomError } from '../base/errors.ts'

@@ -12,7 +12,7 @@ export type Connection = { readonly database: DatabaseSync; prepare(sql: string)
 const WRITER_WAIT: Milliseconds = 2000
 
 // trusted_schema off: views and triggers that someone put into the file run no functions (sqlite.org/security.html).
-// temp_store: no temporary files elsewhere (security.md J12).
+// temp_store: no temporary files elsewhere (threat-model.md J12).
 const EVERY_CONNECTION =
   'PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;'
 // synchronous: a commit is on the disk before it is acknowledged. secure_delete: what was deleted is overwritten.

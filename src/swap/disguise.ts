@@ -1,5 +1,5 @@
 /**
- * Tells whether text holds the start of a placeholder in another letter case or encoding (security.md C5).
+ * Tells whether text holds the start of a placeholder in another letter case or encoding (threat-model.md C5).
  *
  * Nothing here decodes for use: what is found refuses the request, because an upstream may decode what we would not swap.
  * Covered: letter case; percent-encoding of any part, up to four times over; JSON \u and HTML character references; UTF-16

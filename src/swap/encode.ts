@@ -2,7 +2,7 @@
  * How the bytes of a credential are written at each place of a head.
  *
  * Rule of this file: the bytes arrive upstream exactly, or the swap is refused; a value can never add a header, a parameter,
- * a path segment or a second user name (security.md C7, C8). Every function returns undefined for a value that does not fit.
+ * a path segment or a second user name (threat-model.md C7, C8). Every function returns undefined for a value that does not fit.
  */
 
 const UNRESERVED = charactersOf('-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz')

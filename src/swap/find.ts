@@ -2,7 +2,7 @@
  * Finds every placeholder in a request head, and says where it stands.
  *
  * Rule of this file: nothing that looks like a placeholder is passed over. What stands where no rule could name it, does not
- * parse, or is disguised comes back without a location, and such a finding refuses the request (security.md C1, C5, C11;
+ * parse, or is disguised comes back without a location, and such a finding refuses the request (threat-model.md C1, C5, C11;
  * SECURITY I1). Matching is case-sensitive; a head without a placeholder costs well under a microsecond.
  */
 import type { Location } from '../model/decision.ts'

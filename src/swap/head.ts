@@ -1,8 +1,8 @@
 /**
  * Puts credentials where a permit says, in a new head.
  *
- * Rules of this file: every placeholder in the head is swapped or the request is refused (security.md C11, SECURITY I1). One pass
- * by cutting and joining: no String.replace, whose "$&" would be read (security.md finding 5), and what was put in is never
+ * Rules of this file: every placeholder in the head is swapped or the request is refused (threat-model.md C11, SECURITY I1). One pass
+ * by cutting and joining: no String.replace, whose "$&" would be read, and what was put in is never
  * looked at again (C4). Only the bytes of shape and placeholder change.
  */
 import { unreachable } from '../base/assert.ts'
@@ -36,7 +36,7 @@ export type SentForm = { readonly sent: Buffer; readonly original: Buffer }
 /** `forms` is what redaction must look for besides the values themselves; dispose of it like of a value. */
 export type SwappedHead = { readonly head: RequestHead; readonly forms: readonly SentForm[] }
 
-/** A request may grow by this many bytes through its swaps (security.md C9). */
+/** A request may grow by this many bytes through its swaps (threat-model.md C9). */
 export const MAX_GROWTH = 65_536
 
 /** What one call works with; `grown` and `forms` are filled as it goes. */
@@ -125,7 +125,7 @@ function swapInPath(path: string, work: Work): string {
     done = end
   }
   text += path.slice(done)
-  // Policy read the path with the placeholder in it; a value like ".%2e" must not make another path of it (security.md B1).
+  // Policy read the path with the placeholder in it; a value like ".%2e" must not make another path of it (threat-model.md B1).
   const last = places.at(-1)
   if (last !== undefined && hasDotSegment(text)) throw unfit(swapFor(last.placeholder, { in: 'path' }, work))
   return text
@@ -191,7 +191,7 @@ function openedFor(placeholder: string, work: Work): OpenedSecretLike {
   return opened
 }
 
-// Memory of their own, outside Node's shared pool, so that whoever disposes of them can overwrite them (security.md N6).
+// Memory of their own, outside Node's shared pool, so that whoever disposes of them can overwrite them (threat-model.md N6).
 function ownBytes(text: string): Buffer {
   const bytes = Buffer.allocUnsafeSlow(text.length)
   bytes.write(text, 'latin1')

@@ -1,7 +1,7 @@
 /**
  * Placeholders: how they look, how they are made, how they are found in text.
  *
- * Rule of this file: one grammar for everybody (rulings.md 8, security.md C3). A stored placeholder is `xclk_r`, 22 characters of
+ * Rule of this file: one grammar for everybody (rulings.md 8, threat-model.md C3). A stored placeholder is `xclk_r`, 22 characters of
  * 0-9A-Za-z (131 bits) and six digits of CRC-32; a sealed one is `xclk_s` and 43 to 4,096 characters of base64url. Neither is a
  * prefix or a substring of another. What starts like one and does not parse is reported, never passed over.
  */

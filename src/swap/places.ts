@@ -2,7 +2,7 @@
  * Where in a head a placeholder may stand, to the byte: the one reading that finding and swapping share.
  *
  * Rule of this file: a place is whole or it is none. In a header, in Basic and in the query the placeholder (with the shape
- * in front of it) must be the whole value; only in the path may other text stand around it (security.md C1).
+ * in front of it) must be the whole value; only in the path may other text stand around it (threat-model.md C1).
  */
 import { decodeCanonicalBase64 } from '../base/bytes.ts'
 import { scanPlaceholders } from './placeholder.ts'

@@ -1,7 +1,7 @@
 /**
  * The local CA: made once, loaded at start, and the only maker of leaf certificates.
  *
- * Rules of this file: a leaf never outlives its CA, is for exactly one host, and can never sign anything (security.md H2).
+ * Rules of this file: a leaf never outlives its CA, is for exactly one host, and can never sign anything (threat-model.md H2).
  * The recipe is the union of what OpenSSL, GnuTLS, Go, Java and Python with VERIFY_X509_STRICT demand
  * (test/interop/certificates.test.ts). Caching is next door in leaf-cache.ts.
  */
@@ -27,7 +27,7 @@ import {
 import { integer, octets, oid, sequence, yes } from './der.ts'
 
 const CA_LIFETIME = days(365) // rulings.md 25: replaced with overlap; below the 398 days that Apple allows
-const LEAF_LIFETIME = days(7) // a weekend without restarts; a stolen leaf key is worthless soon (security.md H2)
+const LEAF_LIFETIME = days(7) // a weekend without restarts; a stolen leaf key is worthless soon (threat-model.md H2)
 const BACKDATING = hours(1) // clocks of containers and of their hosts differ
 const LONGEST_COMMON_NAME = 64 // ub-common-name, RFC 5280 appendix A.1
 
@@ -158,7 +158,7 @@ function leafExtensions(host: string, issuerKeyIdentifier: Buffer, isNameless: b
   ]
 }
 
-// What makes a CA useless, in the order in which a person would look (peers.md 5, 15: refused at start, not at first use).
+// What makes a CA useless, in the order in which a person would look (acceptance.md 5, 15: refused at start, not at first use).
 function faultOf(fields: AuthorityFields, source: AuthoritySource): string | undefined {
   const { certificate } = fields
   const now = source.clock.now()

@@ -7,7 +7,7 @@
  */
 import { type Bytes, kib } from '../base/size.ts'
 
-/** No client of today sends more than about 2 KiB, post-quantum key shares included (security.md A12). */
+/** No client of today sends more than about 2 KiB, post-quantum key shares included (threat-model.md A12). */
 export const MAX_CLIENT_HELLO: Bytes = kib(16)
 
 const HANDSHAKE_RECORD = 0x16

@@ -68,7 +68,7 @@ const SHORTEST_WINDOW: Milliseconds = 100 // a handshake over loopback takes 2 m
 /**
  * Tells whether a client seems to have refused our certificate after the handshake: closed soon, without one byte.
  *
- * Node (TLS 1.2) and GnuTLS verify after the handshake, so no alert tells us (data-path.md 1.8). A guess, for hints to
+ * Node (TLS 1.2) and GnuTLS verify after the handshake, so no alert tells us. A guess, for hints to
  * the operator and never for decisions: a connection that was opened in advance and not used looks the same.
  */
 export function isSilentRejection(ended: EndedConnection): boolean {

@@ -2,7 +2,7 @@
  * TLS contexts of intercepted hosts: minted on demand, once, and kept.
  *
  * Rules of this file: concurrent handshakes for one host share one mint; a context is never served past half of its leaf's
- * life; new hosts are minted at a bounded rate (security.md G9), because a context costs a millisecond of the event loop.
+ * life; new hosts are minted at a bounded rate (threat-model.md G9), because a context costs a millisecond of the event loop.
  */
 import { constants } from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'

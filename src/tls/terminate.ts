@@ -2,7 +2,7 @@
  * Ends a caller's TLS on an accepted socket, as one host and no other.
  *
  * Rules of this file: the host is the CONNECT host; a ClientHello that names another one ends with an alert before a
- * certificate is shown (rulings.md 5, security.md A1). No callback throws (H5), and no error is without a listener.
+ * certificate is shown (rulings.md 5, threat-model.md A1). No callback throws (H5), and no error is without a listener.
  */
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
@@ -13,7 +13,7 @@ import { type ClientHello, MAX_CLIENT_HELLO, parseClientHello } from './client-h
 import { classifyHandshakeError, type HandshakeResult, isSilentRejection } from './handshake.ts'
 import type { LeafCache } from './leaf-cache.ts'
 
-const HANDSHAKE_TIMEOUT = seconds(10) // security.md G1; Node's own default is two minutes
+const HANDSHAKE_TIMEOUT = seconds(10) // threat-model.md G1; Node's own default is two minutes
 
 // Fatal alerts of RFC 8446 6, as the plaintext record that they are before any key exists.
 const alertRecord = (description: number) => Buffer.of(0x15, 0x03, 0x03, 0x00, 0x02, 0x02, description)
@@ -59,7 +59,7 @@ export function createTerminator(options: TerminatorOptions): Terminator {
         const secured = new TLSSocket(socket, {
           isServer: true,
           secureContext,
-          ALPNProtocols: ['http/1.1'], // decisions.md 10; offers without it get the alert no_application_protocol
+          ALPNProtocols: ['http/1.1'], // HTTP/2 comes by rule, in a later version; offers without it get the alert no_application_protocol
         })
         await deadline.within(handshakeDone(secured))
         // SECURITY: once more, as OpenSSL read it; two readings that differ are an attack on one of them.

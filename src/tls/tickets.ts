@@ -9,7 +9,7 @@ import type { SecureContext } from 'node:tls'
 import { type Clock, hours, type Milliseconds } from '../base/clock.ts'
 import { randomBytes } from '../base/random.ts'
 
-const ROTATION: Milliseconds = hours(12) // who steals a ticket key reads at most the sessions of two periods (security.md H4)
+const ROTATION: Milliseconds = hours(12) // who steals a ticket key reads at most the sessions of two periods (threat-model.md H4)
 const NAME_LENGTH = 16
 const IV_LENGTH = 16
 
@@ -64,7 +64,7 @@ export function createTickets(clock: Clock): Tickets {
         try {
           return answer(name, isNew)
         } catch {
-          return [UNKNOWN] // SECURITY: an exception in a TLS callback ends the process (security.md H5); no ticket costs a handshake
+          return [UNKNOWN] // SECURITY: an exception in a TLS callback ends the process (threat-model.md H5); no ticket costs a handshake
         }
       }
       native.enableTicketKeyCallback()

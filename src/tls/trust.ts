@@ -3,7 +3,7 @@
  *
  * Rules of this file: upstream trust is passed explicitly, so the environment has no part in it (rulings.md 25), and our own
  * CA is never in it, also not when somebody names it there: what we could have minted ourselves proves nothing of an
- * upstream (security.md H3).
+ * upstream (threat-model.md H3).
  */
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
 import { CloakroomError } from '../base/errors.ts'
@@ -59,7 +59,7 @@ function certificatesOf(source: CertificateFile): readonly string[] {
 /**
  * The CAs that an app behind us trusts: the public roots, then those given.
  *
- * Whole, because most variables that name a bundle replace the roots (data-path.md 0, 10), and blind tunnels need them.
+ * Whole, because most variables that name a bundle replace the roots, and blind tunnels need them.
  */
 export function appTrust(certificatePems: readonly string[]): readonly string[] {
   const all = [...rootCertificates, ...certificatePems.flatMap(splitPem)]

@@ -1,5 +1,5 @@
 /**
- * The first policy: recorded before it counts (security.md B9, K1). A later one: test/policy/adopt.test.ts.
+ * The first policy: recorded before it counts (threat-model.md B9, K1). A later one: test/policy/adopt.test.ts.
  */
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,5 +1,5 @@
 /**
- * Attacks on the destination: a credential for one place made to go to another (security.md A).
+ * Attacks on the destination: a credential for one place made to go to another (threat-model.md A).
  *
  * The oracle is the ledger of servers that listen on the wrong places too.
  */
@@ -180,7 +180,7 @@ t.test('a host is one place in every spelling, or it is refused', async t => {
   const { sidecar, upstream, canary, placeholder } = await anArena(t, { level: 'error' })
   const bearer = `Authorization: Bearer ${placeholder}`
 
-  // peers.md 8: letter case, trailing dot and default port are not part of the name.
+  // acceptance.md 8: letter case, trailing dot and default port are not part of the name.
   for (const spelling of SAME_HOST) {
     const { head, socket } = await connectTo(sidecar, `${spelling}:443`)
     t.match(head, /^HTTP\/1\.1 200/, `CONNECT ${spelling}`)
@@ -296,7 +296,7 @@ t.test('an address in any numeric form is an address, and no rule for a name let
   t.equal(upstream.connections, 0)
 })
 
-// peers.md 52: the dialled address is the checked one; 53: metadata stays blocked whatever the operator allows.
+// acceptance.md 52: the dialled address is the checked one; 53: metadata stays blocked whatever the operator allows.
 const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   loopback: ['127.0.0.1', '127.255.255.254', '[::1]'],
   private: ['10.0.0.1', '172.16.0.1', '172.31.255.254', '192.168.1.1'],
@@ -373,7 +373,7 @@ t.test('a metadata address is not dialled when the operator allows every address
   }
 })
 
-// peers.md 12: the proxy never forwards a request to itself.
+// acceptance.md 12: the proxy never forwards a request to itself.
 t.test('our own listeners are not dialled under any spelling, and the caller is told of a loop', async t => {
   const sidecar = await aSidecar(t, {
     config: { relay: { listen: '127.0.0.1:0' }, upstream: { allowAddresses: ['0.0.0.0/0', '::/0'] } },
@@ -432,7 +432,7 @@ t.test('a credential is never sent in the clear', async t => {
   t.notOk(gotCanary(placeholder, plain, upstream))
 })
 
-// peers.md 17
+// acceptance.md 17
 t.test('an upstream whose certificate is not acceptable gets 502 for us and not one byte', async t => {
   const now = systemClock.now()
   const stranger = anAuthority()
@@ -463,7 +463,7 @@ t.test('an upstream whose certificate is not acceptable gets 502 for us and not 
   }
 })
 
-// peers.md 11
+// acceptance.md 11
 t.test('a redirect is given back and never followed', async t => {
   const evil = await anUpstream(t, { host: EVIL })
   const places = [`https://${EVIL}/`, '/elsewhere', `//${EVIL}/`, `http://${EVIL}/`]
@@ -527,7 +527,7 @@ t.test('CONNECT with two hosts, or none, is refused', async t => {
   t.equal(upstream.connections, 0)
 })
 
-// peers.md 3
+// acceptance.md 3
 t.test('origin-form and other schemes on the proxy port are refused and reach nobody', async t => {
   const { sidecar, upstream } = await anArena(t)
 
@@ -547,7 +547,7 @@ t.test('origin-form and other schemes on the proxy port are refused and reach no
   t.equal(upstream.connections, 0)
 })
 
-// peers.md 4
+// acceptance.md 4
 t.test('outside a tunnel the target decides, and another Host changes nothing', async t => {
   const evil = await anUpstream(t, { host: EVIL })
   const { sidecar, upstream, placeholder } = await anArena(t, { upstreams: [evil] })

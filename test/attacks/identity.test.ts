@@ -1,5 +1,5 @@
 /**
- * Attacks on who asks and for whom (security.md I, rulings.md 10, 12): no identity, a wrong one, two, another's, a revoked one.
+ * Attacks on who asks and for whom (threat-model.md I, rulings.md 10, 12): no identity, a wrong one, two, another's, a revoked one.
  */
 import t from 'tap'
 import { hashPassword } from '../../src/identity/password.ts'
@@ -93,7 +93,7 @@ const WRONG: Readonly<Record<string, string>> = {
   'very long': basic(`billing:${'x'.repeat(4000)}`),
 }
 
-// peers.md 1, 2
+// acceptance.md 1, 2
 t.test('nobody, and who shows a wrong proxy credential, gets 407 before anything is dialled', async t => {
   const { sidecar, upstream } = await arena(t)
   const requests = {
@@ -189,7 +189,7 @@ t.test('a request in a tunnel cannot change who it is: 407, and the connection e
   t.equal(upstream.requests.length, 1)
 })
 
-// peers.md 58
+// acceptance.md 58
 t.test(
   'a caller that is revoked while its tunnel is open gets 403 for the next request, and the tunnel is closed',
   async t => {

@@ -1,6 +1,6 @@
 /**
  * Attacks on, and through, the operation of the sidecar: what is withdrawn must be gone at once, what cannot be recorded must not
- * leave, what is broken must not be adopted, and metrics must not be written by the network (rulings.md 20; security.md B9, K1, L1).
+ * leave, what is broken must not be adopted, and metrics must not be written by the network (rulings.md 20; threat-model.md B9, K1, L1).
  */
 import { execFileSync } from 'node:child_process'
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
@@ -282,7 +282,7 @@ async function withPipe(t: Teardown) {
   return { sidecar, upstream, canary, placeholder, pipe }
 }
 
-// peers.md 56
+// acceptance.md 56
 t.test('a policy file that is broken leaves the one in force as it is', async t => {
   const { sidecar, upstream, placeholder } = await anArena(t)
   const send = () => askThrough(sidecar, HOST, { headers: { Authorization: placeholder } })
@@ -318,7 +318,7 @@ t.test('a sidecar whose first policy is broken does not start', async t => {
   await t.rejects(sidecar.sidecar.start(), { code: 'POLICY_INVALID' })
 })
 
-// peers.md 57
+// acceptance.md 57
 t.test('before a policy is loaded every request is 503 and nothing is asked of anybody', async t => {
   const holder = createPolicyHolder()
   const answers: ResponseHead[] = []
@@ -402,7 +402,7 @@ t.test('ten thousand hosts, paths, methods and tenants make no new series and st
   t.equal(upstream.requests.length, 1)
 })
 
-// peers.md 61
+// acceptance.md 61
 t.test('each request has one record, and it holds no header, query value or body', async t => {
   const { sidecar, placeholder, canary } = await anArena(t)
   const lines = [`Authorization: Bearer ${placeholder}`, 'X-Mark: mark-in-header', 'Cookie: mark-in-cookie']

@@ -1,5 +1,5 @@
 /**
- * Attacks with placeholders: in the wrong place, in disguise, foreign, stale, guessed, in bodies (security.md C, rulings.md 2, 11).
+ * Attacks with placeholders: in the wrong place, in disguise, foreign, stale, guessed, in bodies (threat-model.md C, rulings.md 2, 11).
  */
 import t from 'tap'
 import { systemClock } from '../../src/base/clock.ts'
@@ -39,7 +39,7 @@ x-real-ip x-request-id x-requested-with x-shopify-access-token x-tenant x-vault-
     /\s+/,
   )
 
-// peers.md 18, 29
+// acceptance.md 18, 29
 t.test(
   'a placeholder in any header that no rule names refuses the request, and nothing is forwarded',
   async t => {
@@ -203,7 +203,7 @@ t.test('a placeholder in disguise refuses the request wherever it stands', async
   t.notMatch(upstream.bytes().toString('latin1'), placeholder)
 })
 
-// peers.md 19
+// acceptance.md 19
 t.test(
   'Basic is read in one way: what is not canonical and holds a placeholder is refused, all else passes untouched',
   async t => {
@@ -451,7 +451,7 @@ t.test('a body with what only looks like a placeholder arrives whole', async t =
   t.ok(upstream.requests.every(request => request.body.equals(body)))
 })
 
-// peers.md 31
+// acceptance.md 31
 t.test('observe never swaps and never lets a placeholder through', async t => {
   const { sidecar, upstream, canary, placeholder } = await anArena(t, {
     policy: policyFor(`${USUAL_RULE.replace("paths: ['/**']", "paths: ['/named/**']")}    mode: observe\n`),
@@ -520,7 +520,7 @@ t.test("a rate is a caller's own: tenants that it makes up do not give it again"
   for (let i = 0; i < 5; i++)
     answers.push(await askThrough(sidecar, HOST, { headers: { 'Cloakroom-Tenant': `made-up-${i}` } }))
 
-  // peers.md 54
+  // acceptance.md 54
   t.same(
     answers.map(({ status }) => status),
     [200, 200, 429, 429, 429],

@@ -1,6 +1,6 @@
 /**
  * Attacks on what a request says: paths that mean another path, methods that mean another method, headers that end up elsewhere
- * (security.md B, C7, C10, E4, E6).
+ * (threat-model.md B, C7, C10, E4, E6).
  *
  * The oracle is what the upstream was sent.
  */
@@ -146,7 +146,7 @@ function spellingsOfForbidden(): string[] {
   return [...new Set([...climbs, ...others])]
 }
 
-// peers.md 23: the bytes judged are the bytes sent.
+// acceptance.md 23: the bytes judged are the bytes sent.
 t.test('no spelling of a forbidden path carries a credential', async t => {
   const { sidecar, upstream, canary, placeholder } = await anArena(t, { policy: CHARGES, level: 'error' })
   const bearer = `Authorization: Bearer ${placeholder}`
@@ -173,7 +173,7 @@ t.test('no spelling of a forbidden path carries a credential', async t => {
   t.ok(upstream.requests.every(({ url }) => /^\/v1\/charges(?:[/?]|$)/.test(url)))
 })
 
-// peers.md 22
+// acceptance.md 22
 t.test('an escaped slash elsewhere in the path survives where no rule names paths', async t => {
   const { sidecar, upstream, placeholder } = await anArena(t)
 
@@ -227,7 +227,7 @@ t.test('headers that turn the method or the route into another do not reach the 
   for (const name of ['X-Forwarded-Host', 'Range']) t.ok(bare?.includes(name.toLowerCase()), `${name} passes`)
 })
 
-// peers.md 33
+// acceptance.md 33
 t.test('what ends at a proxy ends here, in both directions', async t => {
   const { sidecar, upstream, placeholder } = await anArena(t, {
     upstream: {
@@ -299,7 +299,7 @@ t.test('a caller cannot have the credential taken off again by nominating its he
   t.notOk(gotCanary(canary, upstream))
 })
 
-// peers.md 27
+// acceptance.md 27
 t.test(
   'a second copy of the header, in any spelling that a server may merge, refuses the request',
   async t => {
@@ -330,7 +330,7 @@ t.test(
   },
 )
 
-// peers.md 28
+// acceptance.md 28
 t.test('a value never adds a header: it arrives byte by byte, or nothing is sent', async t => {
   const { sidecar, upstream } = await anArena(t, { level: 'error' })
   const values = [
@@ -379,7 +379,7 @@ t.test('a value in query or path stays one parameter and one segment', async t =
   const placeholder = await sidecar.put('acme/token', value)
   const slashed = await sidecar.put('other/token', '../../x/y/z?')
 
-  // peers.md 21: untouched parameters keep bytes and order.
+  // acceptance.md 21: untouched parameters keep bytes and order.
   await askThrough(sidecar, HOST, { path: `/a;b/c?x=%7e&key=${placeholder}&y=+%20` })
   const inPath = await askThrough(sidecar, HOST, { path: `/bot${placeholder}/send` })
   const refused = await askThrough(sidecar, HOST, { path: `/bot${slashed}/send` })
@@ -392,7 +392,7 @@ t.test('a value in query or path stays one parameter and one segment', async t =
   t.equal(upstream.requests.length, 2)
 })
 
-// peers.md 32
+// acceptance.md 32
 t.test('two credentials on one host are told apart by their placeholders', async t => {
   const rule = (name: string) =>
     `      - { secrets: ['*/${name}'], in: [header.authorization, header.x-api-key] }\n`

@@ -1,5 +1,5 @@
 /**
- * Attacks of an upstream, and of an app through an upstream that echoes (security.md D, E5): the credential given back in any form,
+ * Attacks of an upstream, and of an app through an upstream that echoes (threat-model.md D, E5): the credential given back in any form,
  * answers in our name, answers that steer the caller.
  *
  * Redaction is a second line and never the boundary: what it is known to miss stands here as tests that say so.
@@ -86,7 +86,7 @@ const CODINGS: Readonly<Record<string, (canary: string) => string>> = {
   'after false starts': canary => `${canary.slice(0, 11)} ${canary.slice(0, 5)}${canary}`,
 }
 
-// peers.md 50
+// acceptance.md 50
 t.test('a credential that comes back in a body is taken out, in each form and framing', async t => {
   const { send, canary } = await anEcho(t)
 
@@ -225,7 +225,7 @@ function shared(_: Teardown): Promise<Echo> {
   return echo
 }
 
-// peers.md 51
+// acceptance.md 51
 t.test('an upstream cannot speak in our name or steer the caller away from us', async t => {
   const { sidecar, placeholder } = await anArena(t, {
     upstream: {

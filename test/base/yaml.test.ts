@@ -1,5 +1,5 @@
 /**
- * The hardened YAML reader: what it refuses (security.md B6, B8), where it points, and edits that keep comments.
+ * The hardened YAML reader: what it refuses (threat-model.md B6, B8), where it points, and edits that keep comments.
  */
 import t from 'tap'
 import { editYaml, formatFault, formatPath, MAX_YAML_SIZE, parseYaml } from '../../src/base/yaml.ts'

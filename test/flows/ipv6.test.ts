@@ -1,5 +1,5 @@
 /**
- * An IPv6 literal as a target, end to end (peers.md 9).
+ * An IPv6 literal as a target, end to end (acceptance.md 9).
  */
 import { createServer } from 'node:tls'
 import t from 'tap'

@@ -42,7 +42,7 @@ t.test('pipelined requests are answered in order, one at a time', async t => {
   caller.destroy()
 })
 
-// security.md A11: what one rule allows may not ride on a connection that another one opened.
+// threat-model.md A11: what one rule allows may not ride on a connection that another one opened.
 t.test('two rules for one host do not share an upstream connection', async t => {
   const ruleOf = (id: string, method: string) =>
     `  - { id: ${id}, callers: [app], target: 'https://*.example.test', methods: [${method}], paths: ['/**'] }\n`

@@ -1,5 +1,5 @@
 /**
- * The strictness table of security.md 1.E, both directions: every hostile message has one answer, however its bytes arrive.
+ * The strictness table of threat-model.md 1.E, both directions: every hostile message has one answer, however its bytes arrive.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

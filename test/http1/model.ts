@@ -1,6 +1,6 @@
 /**
  * The grammar of a request once more, written the other way: as regular expressions over whole text, from RFC 9110 and RFC 9112
- * and security.md 1.E, with nothing shared with src/http1.
+ * and threat-model.md 1.E, with nothing shared with src/http1.
  *
  * Slow and without limits of size. Where the codec and this model disagree, one of them is wrong.
  */

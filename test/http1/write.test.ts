@@ -1,5 +1,5 @@
 /**
- * Writing: nothing leaves that would be read as anything else (security.md C7).
+ * Writing: nothing leaves that would be read as anything else (threat-model.md C7).
  */
 import t from 'tap'
 import { isError } from '../../src/base/errors.ts'

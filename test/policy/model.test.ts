@@ -1,5 +1,5 @@
 /**
- * decide against a naive model, and that the order of rules never matters (security.md B11).
+ * decide against a naive model, and that the order of rules never matters (threat-model.md B11).
  */
 import fc from 'fast-check'
 import t from 'tap'

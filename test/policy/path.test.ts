@@ -1,5 +1,5 @@
 /**
- * Paths that can be read in two ways: refused everywhere, refused where paths are compared, or let through (security.md B1).
+ * Paths that can be read in two ways: refused everywhere, refused where paths are compared, or let through (threat-model.md B1).
  */
 import t from 'tap'
 import { decide } from '../../src/policy/decide.ts'

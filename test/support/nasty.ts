@@ -1,5 +1,5 @@
 /**
- * Values that break careless code: the one list for swap, redaction and store tests (security.md C4, C7, C8).
+ * Values that break careless code: the one list for swap, redaction and store tests (threat-model.md C4, C7, C8).
  */
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: values that only look like templates
 

@@ -153,7 +153,7 @@ t.test(
   },
 )
 
-// Fourteen ways to write the start of a placeholder, in six places (security.md C5).
+// Fourteen ways to write the start of a placeholder, in six places (threat-model.md C5).
 const each = (text: string, write: (code: number) => string) =>
   [...text].map(character => write(character.charCodeAt(0))).join('')
 const hex = (code: number) => code.toString(16)

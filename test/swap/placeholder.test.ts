@@ -96,7 +96,7 @@ t.test('finds a placeholder right behind a malformed start and two side by side'
   )
 })
 
-t.test('finds exactly the placeholders that were put into any text (security.md C3)', async t => {
+t.test('finds exactly the placeholders that were put into any text (threat-model.md C3)', async t => {
   const clean = fc.string({ maxLength: 20 }).filter(text => !text.includes('xclk_') && !text.endsWith('x'))
   fc.assert(
     fc.property(fc.array(fc.tuple(clean, fc.boolean()), { maxLength: 8 }), parts => {

@@ -2,7 +2,7 @@
  * Writes the log to an already open descriptor: stdout, for platforms that collect it.
  *
  * Rules of this file. It uses the descriptor and not process.stdout, whose writes to a pipe block the event loop on Linux and macOS:
- * a reader that stops must cost 503s and not the whole sidecar (security.md K1). "Written" means that the kernel took the
+ * a reader that stops must cost 503s and not the whole sidecar (threat-model.md K1). "Written" means that the kernel took the
  * bytes; whether anybody reads them is not known here. Nothing can be read back or cut back, so a batch that broke off goes on at
  * the very byte where it stopped, and every start begins a chain of its own.
  */
