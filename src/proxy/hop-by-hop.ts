@@ -52,13 +52,15 @@ export function nominated(headers: HeaderList): ReadonlySet<string> {
   return names
 }
 
+/** Tells whether who sent these headers takes trailers in the answer (RFC 9110 10.1.4). */
+export function takesTrailers(headers: HeaderList): boolean {
+  return headerValues(headers, 'te').some(value => /(?:^|,)\s*trailers\s*(?:$|[,;])/i.test(value))
+}
+
 /** The request's headers that go on to the upstream. `TE: trailers` goes on, as trailers do. */
 export function stripRequest(headers: HeaderList): HeaderList {
-  const takesTrailers = headerValues(headers, 'te').some(value =>
-    /(?:^|,)\s*trailers\s*(?:$|[,;])/i.test(value),
-  )
   const kept = strip(headers, REQUEST_NAMES, nominated(headers))
-  return takesTrailers ? [...kept, ['TE', 'trailers']] : kept
+  return takesTrailers(headers) ? [...kept, ['TE', 'trailers']] : kept
 }
 
 /** The response's headers that go on to the caller; ours are ours alone (acceptance.md 51). HEAD and 304 keep their length. */

@@ -20,6 +20,7 @@ import {
   type ResponseHead,
 } from '../model/message.ts'
 import { CallerProbe } from './caller-probe.ts'
+import { takesTrailers } from './hop-by-hop.ts'
 import type { CallerConnection } from './http1-options.ts'
 import type { ConnectionFacts, Inbound, RespondOptions } from './inbound.ts'
 
@@ -208,10 +209,7 @@ export class Http1Request implements Inbound {
   // RFC 9110 6.5.1: trailers only to who said that it takes them, and never the names that frame, route or authenticate.
   #carried(trailers: HeaderList): HeaderList {
     if (trailers.length === 0) return trailers
-    const takes = headerValues(this.head.headers, 'te').some(value =>
-      /(?:^|,)\s*trailers\s*(?:$|[,;])/i.test(value),
-    )
-    return takes ? trailers.filter(([name]) => !isForbiddenTrailer(name)) : []
+    return takesTrailers(this.head.headers) ? trailers.filter(([name]) => !isForbiddenTrailer(name)) : []
   }
 
   #done(mayContinue: boolean): void {

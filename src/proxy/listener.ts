@@ -17,6 +17,7 @@ import { Http1Connection, type Http1Limits } from './http1.ts'
 import type { CallerConnection } from './http1-options.ts'
 import type { Inbound } from './inbound.ts'
 import type { Live } from './live.ts'
+import { isLoopbackPeer } from './presented.ts'
 import { resetSocket } from './reset.ts'
 
 export type ListenAt =
@@ -132,7 +133,7 @@ export async function drain(
 
 function onConnection(deps: ListenerDeps, socket: Socket): void {
   deps.connections.addSocket(socket)
-  const isLoopback = deps.listen.kind === 'unix' || isLoopbackAddress(socket.remoteAddress)
+  const isLoopback = deps.listen.kind === 'unix' || isLoopbackPeer(socket)
   const presented: Presented = { isLoopback }
   const entrance: Entrance = deps.listen.kind === 'unix' ? 'relay' : 'absolute'
   const connection = new Http1Connection(socket, {
@@ -148,11 +149,6 @@ function onConnection(deps: ListenerDeps, socket: Socket): void {
 function serveFront(deps: ListenerDeps, inbound: Inbound, connection: CallerConnection): Promise<void> {
   const isConnect = inbound.head.method === 'CONNECT' && deps.connect !== undefined
   return isConnect ? handleConnect(deps.connect, inbound, connection) : handleExchange(deps.exchange, inbound)
-}
-
-function isLoopbackAddress(address: string | undefined): boolean {
-  if (address === undefined) return false // the peer was gone before we looked
-  return address === '::1' || /^(?:::ffff:)?127\./.test(address)
 }
 
 function listen(server: Server, at: ListenAt): Promise<void> {

@@ -4,6 +4,7 @@
  * Rule of this file: credentials shown once for a tunnel are judged anew for every request in it (rulings.md 12), and a request in
  * a tunnel cannot change who it is (threat-model.md I1).
  */
+import type { Socket } from 'node:net'
 import { equalBytes } from '../base/bytes.ts'
 import { CloakroomError } from '../base/errors.ts'
 import { parseProxyAuthorization } from '../identity/proxy-authorization.ts'
@@ -15,6 +16,12 @@ import type { Inbound } from './inbound.ts'
 export interface RelayTickets {
   /** Gives what was presented to the relay, once. @throws IDENTITY_UNKNOWN_TO_RELAY for a ticket that is not ours */
   redeem(inbound: Inbound): Presented
+}
+
+/** Tells whether the other end is on this machine: what `source: loopback` stands for (rulings.md 12). */
+export function isLoopbackPeer({ remoteAddress }: Pick<Socket, 'remoteAddress'>): boolean {
+  if (remoteAddress === undefined) return false // the peer was gone before we looked
+  return remoteAddress === '::1' || /^(?:::ffff:)?127\./.test(remoteAddress)
 }
 
 export function presentedBy(inbound: Inbound, tickets: RelayTickets): Presented {

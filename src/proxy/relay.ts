@@ -25,7 +25,7 @@ import { parseAuthority } from '../model/target.ts'
 import { handleExchange } from './exchange.ts'
 import type { ExchangeDeps } from './exchange-deps.ts'
 import type { Inbound } from './inbound.ts'
-import type { RelayTickets } from './presented.ts'
+import { isLoopbackPeer, type RelayTickets } from './presented.ts'
 import { type Pair, RefusedAtRelay } from './relay-refused.ts'
 
 export type RelayOptions = {
@@ -213,8 +213,7 @@ function receivedHead(request: IncomingMessage): ReceivedRequestHead {
 }
 
 function presentedTo(request: IncomingMessage, headers: HeaderList): Presented {
-  const address = request.socket.remoteAddress ?? ''
-  const isLoopback = address === '::1' || /^(?:::ffff:)?127\./.test(address)
+  const isLoopback = isLoopbackPeer(request.socket)
   const authorization = parseProxyAuthorization(headerValues(headers, 'cloakroom-authorization'))
   return authorization === undefined ? { isLoopback } : { isLoopback, authorization }
 }
